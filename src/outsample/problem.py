@@ -1,0 +1,119 @@
+"""Problems: functions of a random input whose expectation is wanted, and families of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.errors import UnsupportedProblem
+
+
+class Distribution(ABC):
+    """Law of a random input x with values of shape ``shape``."""
+
+    #: Shape of one draw, without the batch dimension.
+    shape: tuple[int, ...]
+    #: Number of independent standard normals that :meth:`from_normal` turns into one draw.
+    latent_size: int
+
+    @property
+    @abstractmethod
+    def mean(self) -> Float[Tensor, "*shape"]:
+        """Mean of x, of shape ``shape``."""
+
+    @property
+    @abstractmethod
+    def covariance(self) -> Float[Tensor, "n n"]:
+        """Covariance matrix of x flattened to n entries."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the draws."""
+        return self.mean.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device the draws live on."""
+        return self.mean.device
+
+    @abstractmethod
+    def to(self, dtype: torch.dtype, device: torch.device) -> "Distribution":
+        """Return the same law with its parameters cast to ``dtype`` on ``device``."""
+
+    @abstractmethod
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that define this law, in a fixed order."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Float[Tensor, "n *shape"]:
+        """Draw ``n`` independent inputs with an explicit generator."""
+
+    def from_normal(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n *shape"]:
+        """Map independent standard normals to draws of this law.
+
+        Antithetic, moment-matched and quasi-Monte Carlo sampling shape the normals first.
+
+        Raises:
+            UnsupportedProblem: if this law is not built from normals.
+        """
+        raise UnsupportedProblem(
+            f"{type(self).__name__} has no map from standard normals, which antithetic, "
+            "moment-matched and quasi-Monte Carlo sampling need; use plain MonteCarlo"
+        )
+
+
+class Problem(ABC):
+    """One function M(c, ·) of a random input; its expectation E_x[M(c, x)] is wanted."""
+
+    #: Law of the input x.
+    inputs: Distribution
+    #: Shape of one output.
+    output_shape: tuple[int, ...]
+
+    @abstractmethod
+    def __call__(self, x: Float[Tensor, "batch *inputs"]) -> Float[Tensor, "batch *outputs"]:
+        """Evaluate the function on a batch of inputs."""
+
+    def exact(self) -> Tensor | None:
+        """Return the expectation where it is known in closed form or by enumeration."""
+        return None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of inputs and outputs."""
+        return self.inputs.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of inputs and outputs."""
+        return self.inputs.device
+
+    @abstractmethod
+    def signature(self) -> Hashable:
+        """Structure, shapes and dtype: problems with equal signatures cost the same."""
+
+    @abstractmethod
+    def tensors(self) -> list[Tensor]:
+        """Return every tensor that defines the problem, in a fixed order, read live.
+
+        Provenance hashes them, and their version counters tell whether they changed since.
+        """
+
+    def describe(self) -> str:
+        """One line for tables and error messages."""
+        return type(self).__name__
+
+
+class Family(ABC):
+    """A distribution over problems: the random context c of the matching sampling principle."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name for tables, figures and stored results; equal names mean equal families."""
+
+    @abstractmethod
+    def problem(self, seed: int) -> Problem:
+        """Return the problem drawn with ``seed``; equal seeds give equal problems."""
