@@ -1,0 +1,152 @@
+"""ReLU: the coefficients that second-order estimators need, with as few operations as possible."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.networks.activations.base import Activation, Expansion, positive
+from outsample.networks.activations.bivariate import kinked_covariance
+from outsample.networks.activations.kinks import warn_at_kinks
+from outsample.networks.activations.piecewise import PiecewisePolynomial
+
+#: The same function, for degrees and powers that are not written out here.
+_GENERAL = PiecewisePolynomial((0.0,), ((0.0,), (0.0, 1.0)), "relu")
+
+#: Beyond this many standard deviations the density is zero; it keeps ∞ · 0 away.
+_HORIZON = 38.0
+
+#: What e_{k,p} / σ^p consists of.  With α = μ/σ, P = Φ(α) and f its density: u = αP + f is the
+#: mean, w = u − α that of the negative part, t = u + w, s = t + u, c = 1 − P; d = αf and
+#: h = (1 − α²)f are minus the first and second derivative of f.  Repeated letters are powers.
+_TERMS = (
+    *("P", "uc", "uuc", "uuuc", "uw", "uwt", "uwtt", "uwuw", "wP", "wPs"),
+    *(u + f for u in ("", "u", "uu", "uuu") for f in ("f", "d", "h")),
+)
+
+#: e_{k,p} / σ^p.  By Stein's identity it is E[∂^k F^p] with F = φ − u, which is −u at the kink, so
+#: that powers of u come with derivatives of the density; the forms with w, from P + αu = E φ²
+#: and so on, are those in which nothing cancels.
+_FORMULAS: dict[tuple[int, int], dict[str, float]] = {
+    (1, 1): {"P": 1},
+    (2, 1): {"f": 1},
+    (3, 1): {"d": -1},
+    (4, 1): {"h": -1},
+    (0, 2): {"P": 1, "uw": -1},
+    (1, 2): {"uc": 2},
+    (2, 2): {"P": 2, "uf": -2},
+    (3, 2): {"f": 2, "ud": 2},
+    (4, 2): {"d": -2, "uh": 2},
+    (0, 3): {"uwt": 1, "uc": 2, "wP": -1},
+    (1, 3): {"P": 3, "uw": -3, "uuc": -3},
+    (2, 3): {"uc": 6, "uuf": 3},
+    (3, 3): {"P": 6, "uf": -6, "uud": -3},
+    (4, 3): {"f": 6, "ud": 6, "uuh": -3},
+    (0, 4): {"P": 3, "uuc": -3, "wPs": 1, "uw": -5, "uwtt": -1, "uwuw": 1},
+    (1, 4): {"uwt": 4, "uc": 8, "wP": -4, "uuuc": 4},
+    (2, 4): {"P": 12, "uw": -12, "uuc": -12, "uuuf": -4},
+    (3, 4): {"uc": 24, "uuf": 12, "uuud": 4},
+    (4, 4): {"P": 24, "uf": -24, "uud": -12, "uuuh": 4},
+}
+#: Rows of the table, and where those of power 2, 3 and 4 begin.
+_ROWS = {key: row for row, key in enumerate(_FORMULAS)}
+_SECTIONS = (_ROWS[0, 2], _ROWS[0, 3], _ROWS[0, 4])
+
+
+@dataclass(frozen=True)
+class ReLU(Activation):
+    """max(x, 0)."""
+
+    name: str = field(default="relu", init=False)
+
+    def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Apply the function entrywise."""
+        return torch.relu(x)
+
+    def expand(self, mean: Float[Tensor, " n"], variance: Float[Tensor, " n"]) -> Expansion:
+        """Closed-form expansion, in the dtype of the arguments."""
+        return ReLUExpansion(mean, variance)
+
+    def covariance(
+        self,
+        mean: Float[Tensor, " n"],
+        covariance: Float[Tensor, "n n"],
+        expansion: Expansion,
+        degree: int,
+    ) -> tuple[Float[Tensor, "n n"], None]:
+        """Exact for every pair."""
+        return kinked_covariance(mean, covariance, expansion, (0.0,), (1.0,), 1), None
+
+
+class ReLUExpansion(Expansion):
+    """Expansion of ReLU at N(mean, variance)."""
+
+    def __init__(self, mean: Float[Tensor, " n"], variance: Float[Tensor, " n"]) -> None:
+        """Compute the mean and what the coefficients share."""
+        minus_root_half, half, inverse_root_2pi = _constants(mean.dtype, mean.device)
+        self._arguments = (mean, variance)
+        self._variance = positive(variance)
+        self.scale = scale = self._variance.sqrt()
+        self._alpha = alpha = (mean / scale).clamp_(-_HORIZON, _HORIZON)
+        argument = alpha * minus_root_half
+        self._cdf = cdf = torch.erfc(argument).mul_(half)
+        self._pdf = pdf = (argument * argument).neg_().exp_() * inverse_root_2pi
+        self._u = u = torch.addcmul(pdf, alpha, cdf)
+        self._w = u - alpha
+        self._table: tuple[Tensor, ...] | None = None
+        self.mean = torch.addcmul(scale * pdf, mean, cdf)
+        if torch.is_grad_enabled():
+            warn_at_kinks("relu", mean, variance, alpha.abs() < _HORIZON)
+
+    def coefficient(self, degree: int, power: int = 1) -> Float[Tensor, " n"]:
+        """See the base class."""
+        if degree == 1 and power == 1:
+            return self.scale * self._cdf
+        if degree == 0 and power == 2:
+            return torch.addcmul(self._cdf, self._u, self._w, value=-1).mul_(self._variance)
+        row = _ROWS.get((degree, power))
+        if row is None:
+            return self._general.coefficient(degree, power)
+        if self._table is None:
+            self._table = self._tabulate()
+        return self._table[row]
+
+    def _tabulate(self) -> tuple[Tensor, ...]:
+        """All of the coefficients above."""
+        cdf, pdf, alpha, scale = self._cdf, self._pdf, self._alpha, self.scale
+        u, w = self._u, self._w
+        t, uw, wcdf = u + w, u * w, w * cdf
+        uc = torch.addcmul(u, u, cdf, value=-1)
+        uuc, uwt = u * uc, uw * t
+        slope = alpha * pdf
+        pdfs = torch.stack((pdf, slope, torch.addcmul(pdf, alpha, slope, value=-1)))
+        updfs = u * pdfs
+        uupdfs = u * updfs
+        plain = (cdf, uc, uuc, u * uuc, uw, uwt, uwt * t, uw * uw, wcdf, wcdf * (t + u))
+        terms = torch.cat((torch.stack(plain), pdfs, updfs, uupdfs, u * uupdfs))
+        # Factor by factor: 0 · σ · σ is zero where 0 · σ² is 0 · ∞.
+        table = (_matrix(cdf.dtype, cdf.device) @ terms).mul_(scale)
+        for start in _SECTIONS:
+            table[start:].mul_(scale)
+        return table.unbind()
+
+    @cached_property
+    def _general(self) -> Expansion:
+        return _GENERAL.expand(*self._arguments)
+
+
+@lru_cache(maxsize=16)
+def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """−√½, ½ and 1/√2π as tensors: a float operand costs a conversion at every use."""
+    values = (-math.sqrt(0.5), 0.5, 1 / math.sqrt(2 * math.pi))
+    a, b, c = (torch.tensor(value, dtype=dtype, device=device) for value in values)
+    return a, b, c
+
+
+@lru_cache(maxsize=16)
+def _matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "coefficients terms"]:
+    rows = [[formula.get(term, 0.0) for term in _TERMS] for formula in _FORMULAS.values()]
+    return torch.tensor(rows, dtype=dtype, device=device)
