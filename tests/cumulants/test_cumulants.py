@@ -1,0 +1,390 @@
+import copy
+
+import hypothesis.strategies as st
+import mpmath
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+
+import outsample as ou
+from outsample.problem import Problem
+from tests.battery import NetworkEstimatorBattery, gaussian, mlp
+from tests.conftest import Golden
+
+ORDERS = [ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")]
+CLOSED_FORMS = [
+    *("relu", "leaky_relu", "abs", "sign", "step", "hardtanh", "square", "identity"),
+    *("erf", "gelu", "sin"),
+]
+NAMES = [*CLOSED_FORMS, "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "elu"]
+
+
+class OneHiddenLayer(NetworkEstimatorBattery):
+    """With one hidden layer every order is exact."""
+
+    tolerance = 1e-12
+
+    def make_problem(self, dtype: torch.dtype) -> Problem:
+        return ou.NetworkMean(mlp(6, 9, 3, dtype=dtype), gaussian(6, dtype=dtype))
+
+    def exact_value(self, problem: Problem) -> Tensor:
+        """ReLU at Gaussians: E = μ Φ(μ/σ) + σ φ(μ/σ), in high precision."""
+        net = mlp(6, 9, 3)
+        law = gaussian(6)
+        with torch.no_grad():
+            mean = net[0](law.mean)
+            std = (net[0].weight @ law.covariance @ net[0].weight.T).diagonal().sqrt()
+            hidden = [
+                float(m * mpmath.ncdf(m / s) + s * mpmath.npdf(m / s))
+                for m, s in zip(mean.tolist(), std.tolist(), strict=True)
+            ]
+            return net[2](torch.tensor(hidden, dtype=torch.float64))
+
+
+class TestOrder1(OneHiddenLayer):
+    estimator = ou.Cumulants(1)
+
+
+class TestOrder2Basic(OneHiddenLayer):
+    estimator = ou.Cumulants(2, "basic")
+
+
+class TestOrder2Augmented(OneHiddenLayer):
+    estimator = ou.Cumulants(2, "augmented")
+
+
+def problem_of(golden: Golden) -> ou.NetworkMean:
+    layers: list[nn.Module] = []
+    for weight, bias in golden.layers:
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight))
+            if bias is not None:
+                linear.bias.copy_(torch.from_numpy(bias))
+        layers += [linear, ou.Elementwise(golden.activation)]
+    law = ou.Gaussian(golden.arrays["input_mean"], golden.arrays["input_cov"])
+    return ou.NetworkMean(nn.Sequential(*layers[:-1]), law)
+
+
+@pytest.mark.parametrize("variant", ["basic", "augmented"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_golden_numbers(golden: Golden, order: int, variant: str) -> None:
+    if order == 1 and not golden.holds_at_order_1:
+        pytest.skip("the reference replaced this input by its spherical part")
+    estimate = ou.Cumulants(order, variant, hidden=True).estimate(problem_of(golden))
+    key = f"{variant}_{order}"
+
+    def close(found: Tensor, expected: object) -> None:
+        torch.testing.assert_close(
+            found.detach(), torch.as_tensor(expected), atol=golden.tolerance, rtol=0
+        )
+
+    close(estimate.value, golden.arrays[f"mean_{key}"])
+    assert estimate.hidden is not None
+    close(torch.stack(estimate.hidden), golden.arrays[f"hidden_mean_{key}"])
+    if order == 2:
+        assert estimate.covariance is not None
+        close(estimate.covariance, golden.arrays[f"cov_{key}"])
+
+
+def test_order_2_is_within_reach_of_the_sampled_truth(golden: Golden) -> None:
+    """The reference's own sample says how large an error a right formula may have."""
+    estimate = ou.Cumulants(2).estimate(problem_of(golden))
+    variance = torch.from_numpy(golden.arrays["sampled_var"])
+    gap = estimate.value.detach() - torch.from_numpy(golden.arrays["sampled_mean"])
+    assert float(gap.square().sum() / variance.sum()) < 0.02
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+def test_one_layer_is_exact(estimator: ou.Cumulants, name: str) -> None:
+    """Against adaptive quadrature in 30 digits, activation by activation."""
+    net, law = mlp(4, 3, 2, activation=ou.Elementwise(name)), gaussian(4)
+    phi = {
+        "relu": lambda z: max(z, 0),
+        "leaky_relu": lambda z: max(z, 0.01 * z),
+        "abs": abs,
+        "sign": mpmath.sign,
+        "step": lambda z: mpmath.mpf(z > 0),
+        "hardtanh": lambda z: min(max(z, -1), 1),
+        "square": lambda z: z * z,
+        "identity": lambda z: z,
+        "erf": mpmath.erf,
+        "gelu": lambda z: z * mpmath.ncdf(z),
+        "sin": mpmath.sin,
+    }[name]
+    with torch.no_grad():
+        mean = net[0](law.mean)
+        std = (net[0].weight @ law.covariance @ net[0].weight.T).diagonal().sqrt()
+        hidden = []
+        with mpmath.workdps(30):
+            for m, s in zip(mean.tolist(), std.tolist(), strict=True):
+                kinks = [m - 12 * s, *sorted({-1.0, 0.0, 1.0, m}), m + 12 * s]
+                pdf = lambda z, m=m, s=s: mpmath.npdf(z, m, s)  # noqa: E731
+                hidden.append(float(mpmath.quad(lambda z: phi(z) * pdf(z), sorted(kinks))))
+        exact = net[2](torch.tensor(hidden, dtype=torch.float64))
+    value = estimator.estimate(ou.NetworkMean(net, law)).value
+    torch.testing.assert_close(value.detach(), exact, atol=1e-12, rtol=0)
+
+
+def test_default_is_order_2_augmented() -> None:
+    assert ou.Cumulants() == ou.Cumulants(order=2, variant="augmented", hidden=False)
+
+
+def test_variants_coincide_at_order_1() -> None:
+    problem = ou.NetworkMean(mlp(5, 6, 7, 2), gaussian(5))
+    basic, augmented = (ou.Cumulants(1, v).estimate(problem) for v in ("basic", "augmented"))
+    assert torch.equal(basic.value, augmented.value)
+    assert basic.covariance is None
+
+
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+@given(scale=st.floats(0.05, 20), neuron=st.integers(0, 6))
+@settings(max_examples=15)
+def test_relu_scaling(estimator: ou.Cumulants, scale: float, neuron: int) -> None:
+    """Scaling a layer by c > 0 and the next by 1/c changes nothing (one neuron: order 2 basic)."""
+    net = mlp(5, 7, 6, 2)
+    before = estimator.estimate(ou.NetworkMean(net, gaussian(5))).value
+    rows = slice(None) if estimator != ORDERS[1] else slice(neuron, neuron + 1)
+    with torch.no_grad():
+        net[0].weight[rows] *= scale
+        net[0].bias[rows] *= scale
+        net[2].weight[:, rows] /= scale
+    after = estimator.estimate(ou.NetworkMean(net, gaussian(5))).value
+    torch.testing.assert_close(after, before, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10)
+def test_odd_activations_flip_sign(estimator: ou.Cumulants, seed: int) -> None:
+    net = mlp(4, 5, 5, 3, activation=nn.Tanh, seed=seed, bias=0.0)
+    law = gaussian(4, seed)
+    plus = estimator.estimate(ou.NetworkMean(net, law)).value
+    minus = estimator.estimate(ou.NetworkMean(net, ou.Gaussian(-law.mean, law.covariance))).value
+    torch.testing.assert_close(minus, -plus, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+def test_a_layer_split_by_the_identity(estimator: ou.Cumulants) -> None:
+    net = mlp(5, 6, 4, 2)
+    split = copy.deepcopy(net)
+    identity = nn.Linear(6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        identity.weight.copy_(torch.eye(6))
+        identity.bias.zero_()
+    split.insert(2, identity)
+    whole, halves = (estimator.estimate(ou.NetworkMean(m, gaussian(5))) for m in (net, split))
+    torch.testing.assert_close(halves.value, whole.value, atol=1e-13, rtol=1e-13)
+
+
+def test_duplicated_neuron_at_order_2_basic() -> None:
+    """Two copies of a neuron at half weight keep the mean: their covariance is their variance.
+
+    Only to leading order, so with the identity as activation, where it is exact.
+    """
+    net = mlp(5, 6, 4, 2, activation=nn.Identity)
+    net[1] = nn.Identity()
+    double = copy.deepcopy(net)
+    double[0] = nn.Linear(5, 7, dtype=torch.float64)
+    double[2] = nn.Linear(7, 4, dtype=torch.float64)
+    with torch.no_grad():
+        double[0].weight.copy_(torch.cat([net[0].weight, net[0].weight[-1:]]))
+        double[0].bias.copy_(torch.cat([net[0].bias, net[0].bias[-1:]]))
+        half = net[2].weight[:, -1:] / 2
+        double[2].weight.copy_(torch.cat([net[2].weight[:, :-1], half, half], 1))
+        double[2].bias.copy_(net[2].bias)
+    for estimator in ORDERS[1:]:
+        one, two = (estimator.estimate(ou.NetworkMean(m, gaussian(5))) for m in (net, double))
+        torch.testing.assert_close(two.value, one.value, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(two.covariance, one.covariance, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+def test_batch_norm_folds_wherever_it_stands(estimator: ou.Cumulants) -> None:
+    """Before the first layer, between a layer and its activation, after an activation, last."""
+    net = mlp(5, 6, 4, 3)
+    norms = [nn.BatchNorm1d(n, dtype=torch.float64).eval() for n in (5, 6, 6, 3)]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.uniform_(-0.5, 0.5, generator=generator)
+            norm.running_mean.uniform_(-0.5, 0.5, generator=generator)
+            norm.running_var.uniform_(0.5, 1.5, generator=generator)
+    with_norms = nn.Sequential(
+        norms[0], net[0], norms[1], net[1], norms[2], net[2], net[3], nn.Dropout().eval(), net[4]
+    ).append(norms[3])
+
+    def affine(norm: nn.BatchNorm1d) -> nn.Linear:
+        linear = nn.Linear(norm.num_features, norm.num_features, dtype=torch.float64)
+        with torch.no_grad():
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            linear.weight.copy_(torch.diag(scale))
+            linear.bias.copy_(norm.bias - norm.running_mean * scale)
+        return linear
+
+    plain = nn.Sequential(
+        *(affine(m) if isinstance(m, nn.BatchNorm1d) else m for m in with_norms.children())
+    )
+    folded, spelled = (
+        estimator.estimate(ou.NetworkMean(m, gaussian(5))).value for m in (with_norms, plain)
+    )
+    torch.testing.assert_close(folded, spelled, atol=1e-12, rtol=1e-12)
+
+
+def test_structure_of_the_input_covariance_changes_nothing() -> None:
+    net, mean = mlp(5, 6, 4, 2), gaussian(5).mean
+    variances = torch.linspace(0.5, 2, 5, dtype=torch.float64)
+    for estimator in ORDERS:
+        for scale, matrix in ((variances, torch.diag(variances)), (2.0, 2 * torch.eye(5))):
+            light = estimator.estimate(ou.NetworkMean(net, ou.Gaussian(mean, scale)))
+            full = estimator.estimate(ou.NetworkMean(net, ou.Gaussian(mean, matrix.double())))
+            torch.testing.assert_close(light.value, full.value, atol=1e-13, rtol=1e-13)
+
+
+def test_networks_may_begin_or_end_in_an_activation() -> None:
+    for estimator in ORDERS:
+        law = ou.Gaussian(torch.tensor([0.3, -0.2]).double(), 1.0)
+        value = estimator.estimate(ou.NetworkMean(nn.ReLU(), law)).value
+        exact = [m * mpmath.ncdf(m) + mpmath.npdf(m) for m in law.mean.tolist()]
+        torch.testing.assert_close(value, torch.tensor([float(e) for e in exact]).double())
+
+
+def test_every_refinement_helps_on_average_over_random_networks() -> None:
+    """Pooled over networks and outputs, each step up gains at least a factor 2 (truth: 4 to 8)."""
+    family = ou.families.RandomMLP(width=32, depth=2, outputs=16, dtype="float64")
+    errors = torch.zeros(3, dtype=torch.float64)
+    for seed in range(8):
+        problem = family.problem(seed)
+        sampler = ou.MonteCarlo(50_000, seed, antithetic=True, moment_matched=True)
+        truth = sampler.estimate(problem).value
+        for place, estimator in enumerate(ORDERS):
+            gap = estimator.estimate(problem).value.detach() - truth
+            errors[place] += gap.square().sum()
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+
+
+def test_gradients_agree_with_the_sampled_mean() -> None:
+    """d/dθ of one hidden layer's exact mean against differences of one fixed sample's mean."""
+    net, law = mlp(4, 16, 1), gaussian(4)
+    problem = ou.NetworkMean(net, law)
+    value = ou.Cumulants(2).estimate(problem).value.sum()
+    (gradient,) = torch.autograd.grad(value, net[0].weight)
+    step = 1e-3
+    sampler = ou.MonteCarlo(100_000, seed=1, antithetic=True)
+    for row, column in ((0, 0), (7, 2), (15, 3)):
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                net[0].weight[row, column] += sign * step
+            values.append(float(sampler.estimate(problem).value))
+            with torch.no_grad():
+                net[0].weight[row, column] -= sign * step
+        difference = (values[0] - values[1]) / (2 * step)
+        assert abs(difference - float(gradient[row, column])) < 0.02 * (1 + abs(difference))
+
+
+def test_zero_variance_neurons() -> None:
+    """A neuron with no inputs is a constant; its value is exact and its gradients are finite."""
+    net = mlp(3, 4, 4, 2)
+    with torch.no_grad():
+        net[0].weight[1] = 0
+        net[0].bias[1] = 0.7
+    for estimator in ORDERS:
+        net.zero_grad()
+        estimator.estimate(ou.NetworkMean(net, gaussian(3))).value.sum().backward()
+        for parameter in net.parameters():
+            assert parameter.grad is not None
+            assert bool(torch.isfinite(parameter.grad).all())
+
+
+def test_kink_without_variance_warns_when_gradients_are_wanted() -> None:
+    net = mlp(3, 4, 2)
+    with torch.no_grad():
+        net[0].weight[1] = 0
+        net[0].bias[1] = 0
+    with pytest.warns(ou.NumericalWarning, match="infinite"):
+        ou.Cumulants(2).estimate(ou.NetworkMean(net, gaussian(3)))
+
+
+@pytest.mark.parametrize("estimator", ORDERS, ids=str)
+@pytest.mark.parametrize("factor", [1e150, 1e-150])
+def test_extreme_weights_scale_the_answer(estimator: ou.Cumulants, factor: float) -> None:
+    """A ReLU network without biases is homogeneous: weights of 1e±150 must come out right."""
+    net = mlp(4, 5, 2, bias=0.0)
+    before = estimator.estimate(ou.NetworkMean(net, gaussian(4))).value
+    with torch.no_grad():
+        net[0].weight.mul_(factor)
+        net[2].weight.mul_(1 / factor)
+        try:
+            after = estimator.estimate(ou.NetworkMean(net, gaussian(4))).value
+        except ou.NumericalError:
+            assert factor > 1
+            return
+    torch.testing.assert_close(after, before, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::outsample.NumericalWarning")
+def test_sixty_four_narrow_layers_are_finite_or_refused() -> None:
+    """Far outside (L / n)^K << 1; the order-2 closure may lose definiteness, and then says so."""
+    problem = ou.NetworkMean(mlp(*[16] * 65), gaussian(16))
+    for estimator in ORDERS:
+        try:
+            estimate = estimator.estimate(problem)
+        except ou.NumericalError:
+            assert estimator == ORDERS[2]
+            continue
+        assert bool(torch.isfinite(estimate.value).all())
+        clamped = estimate.diagnostics.get("largest_clamped", 0.0)
+        assert (estimate.trust == "ok") == (clamped < 1e-12)
+        assert estimate.trust == "ok" or "negative" in estimate.reasons[0]
+
+
+@pytest.mark.parametrize("ratio", [5.0, 38.0, 40.0, 1e3, 1e9])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_means_far_from_the_kink(ratio: float, sign: int) -> None:
+    """|μ/σ| large: ReLU is linear, or zero."""
+    net = mlp(4, 5, 3, bias=0.0)
+    with torch.no_grad():
+        std = (net[0].weight @ gaussian(4).covariance @ net[0].weight.T).diagonal().sqrt()
+        net[0].bias.copy_(sign * ratio * std - net[0].weight @ gaussian(4).mean)
+        expected = net[2](sign * ratio * std) if sign > 0 else net[2].bias.clone()
+    for estimator in ORDERS:
+        estimate = estimator.estimate(ou.NetworkMean(net, gaussian(4)))
+        atol = 1e-12 * max(1.0, ratio) if ratio > 6 else 1e-6
+        torch.testing.assert_close(estimate.value.detach(), expected, atol=atol, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": 0}, "order = 0"),
+        ({"order": 5}, "order = 5"),
+        ({"order": "2"}, "order = '2'"),
+        ({"order": True}, "order = True"),
+        ({"variant": "better"}, "variant = 'better'"),
+    ],
+)
+def test_bad_settings(arguments: dict, message: str) -> None:
+    with pytest.raises(ou.InputError, match=message):
+        ou.Cumulants(**arguments)
+
+
+def test_the_principle_sets_the_order() -> None:
+    """Largest K with n^K ≤ 1/ε²."""
+    problem = ou.NetworkMean(mlp(8, 16, 2), gaussian(8))
+    assert ou.Cumulants.at(0.1, problem).order == 1
+    assert ou.Cumulants.at(1 / 16, problem).order == 2
+    for epsilon in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(ou.InputError, match="epsilon"):
+            ou.Cumulants.at(epsilon, problem)
+
+
+def test_every_named_activation_propagates() -> None:
+    for name in NAMES:
+        net = mlp(4, 5, 5, 2, activation=ou.Elementwise(name))
+        for estimator in ORDERS:
+            value = estimator.estimate(ou.NetworkMean(net, gaussian(4))).value
+            assert bool(torch.isfinite(value).all()), name
