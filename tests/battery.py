@@ -1,5 +1,6 @@
 """The tests every estimator inherits; a test class says how to make a problem it knows exactly."""
 
+import itertools
 import json
 import random
 from abc import ABC, abstractmethod
@@ -24,7 +25,7 @@ def mlp(
     """A random network with He weights and Gaussian biases, from its own generator."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for taken, given in zip(widths[:-1], widths[1:], strict=True):
+    for taken, given in itertools.pairwise(widths):
         linear = nn.Linear(taken, given, dtype=dtype)
         with torch.no_grad():
             weight = torch.randn(given, taken, generator=generator, dtype=torch.float64)

@@ -13,7 +13,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize(
-    "covariance", [2.0, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]])]
+    "covariance",
+    [2.0, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]])],
 )
 def test_moments_of_a_large_sample(covariance: object) -> None:
     law = Gaussian(torch.tensor([1.0, -2.0, 0.5]), covariance)
@@ -61,6 +62,14 @@ def test_changes_in_place_are_seen() -> None:
     law.sample(1, generator())
     law.scale.mul_(4)
     torch.testing.assert_close(law.from_normal(torch.eye(2)), 2 * torch.eye(2))
+
+
+def test_a_draw_without_gradients_does_not_lose_them_later() -> None:
+    factor = torch.eye(2, dtype=torch.float64, requires_grad=True)
+    law = Gaussian(torch.zeros(2).double(), factor @ factor.T)
+    with torch.no_grad():
+        law.sample(1, generator())
+    assert law.from_normal(torch.ones(1, 2).double()).requires_grad
 
 
 def test_gradients_reach_mean_and_covariance() -> None:

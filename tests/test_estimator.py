@@ -4,12 +4,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+from tests.battery import Coin, gaussian, mlp
 from torch import Tensor
 
 import outsample as ou
 from outsample.estimator import Estimate, Estimator, Explanation, input_hash, worst_trust
 from outsample.problem import Problem
-from tests.battery import Coin, gaussian, mlp
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Constant(Estimator):
         return None
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> Estimate:
-        return Estimate(value=torch.full(problem.output_shape, self.value).double() * 1.0)
+        return Estimate(
+            value=torch.full(problem.output_shape, self.value, dtype=torch.float64) * 1.0
+        )
 
 
 @pytest.fixture

@@ -147,7 +147,9 @@ class Gaussian(Distribution):
         if n < 1:
             raise InputError(f"Gaussian.sample: n = {n}; expected at least 1")
         return self.from_normal(
-            torch.randn(n, self.latent_size, generator=generator, dtype=self.dtype, device=self.device)
+            torch.randn(
+                n, self.latent_size, generator=generator, dtype=self.dtype, device=self.device
+            )
         )
 
     def from_normal(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, "samples n"]:
@@ -158,14 +160,15 @@ class Gaussian(Distribution):
 
     def _square_root(self) -> Tensor:
         """F with F Fᵀ = covariance: Cholesky, or by eigenvalues where it is singular."""
-        version = self.scale._version
-        if self._factor is not None and self._factor[0] == version:
+        keep = not (self.scale.requires_grad or self.scale.is_inference())
+        version = self.scale._version if keep else 0
+        if keep and self._factor is not None and self._factor[0] == version:
             return self._factor[1]
         factor, failed = torch.linalg.cholesky_ex(self.scale)
         if int(failed):
             values, vectors = torch.linalg.eigh(self.scale)
             factor = vectors * values.clamp_min(0).sqrt()
-        if not factor.requires_grad:
+        if keep:
             self._factor = (version, factor)
         return factor
 

@@ -50,8 +50,8 @@ class NumericalWarning(OutsampleWarning):
 def warn(message: str, category: type[OutsampleWarning] = NumericalWarning) -> None:
     """Issue ``message``, attributed to the first caller outside this package."""
     level = 2
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         level += 1
-    warnings.warn(message, category, stacklevel=level - 1)
+    warnings.warn(message, category, stacklevel=level)

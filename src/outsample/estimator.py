@@ -252,7 +252,7 @@ class Estimator(ABC):
 
 def worst_trust(*grades: Trust) -> Trust:
     """Return the lowest of several grades of trust."""
-    return max(grades, key=_TRUST_ORDER.index, default="ok")
+    return max(("ok", *grades), key=_TRUST_ORDER.index)
 
 
 def input_hash(problem: Problem) -> str:

@@ -1,16 +1,17 @@
 import copy
+from functools import partial
 
 import hypothesis.strategies as st
 import mpmath
 import pytest
 import torch
 from hypothesis import given, settings
+from tests.battery import NetworkEstimatorBattery, gaussian, mlp
+from tests.conftest import Golden
 from torch import Tensor, nn
 
 import outsample as ou
 from outsample.problem import Problem
-from tests.battery import NetworkEstimatorBattery, gaussian, mlp
-from tests.conftest import Golden
 
 ORDERS = [ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")]
 CLOSED_FORMS = [
@@ -114,6 +115,10 @@ def test_one_layer_is_exact(estimator: ou.Cumulants, name: str) -> None:
         "gelu": lambda z: z * mpmath.ncdf(z),
         "sin": mpmath.sin,
     }[name]
+
+    def weighted(z: mpmath.mpf, m: float, s: float) -> mpmath.mpf:
+        return phi(z) * mpmath.npdf(z, m, s)
+
     with torch.no_grad():
         mean = net[0](law.mean)
         std = (net[0].weight @ law.covariance @ net[0].weight.T).diagonal().sqrt()
@@ -121,8 +126,7 @@ def test_one_layer_is_exact(estimator: ou.Cumulants, name: str) -> None:
         with mpmath.workdps(30):
             for m, s in zip(mean.tolist(), std.tolist(), strict=True):
                 kinks = [m - 12 * s, *sorted({-1.0, 0.0, 1.0, m}), m + 12 * s]
-                pdf = lambda z, m=m, s=s: mpmath.npdf(z, m, s)  # noqa: E731
-                hidden.append(float(mpmath.quad(lambda z: phi(z) * pdf(z), sorted(kinks))))
+                hidden.append(float(mpmath.quad(partial(weighted, m=m, s=s), sorted(kinks))))
         exact = net[2](torch.tensor(hidden, dtype=torch.float64))
     value = estimator.estimate(ou.NetworkMean(net, law)).value
     torch.testing.assert_close(value.detach(), exact, atol=1e-12, rtol=0)

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from tests.battery import gaussian, mlp
 from torch import nn
 
 import outsample as ou
-from tests.battery import gaussian, mlp
 
 
 def double(*layers: nn.Module) -> nn.Sequential:
@@ -66,9 +66,16 @@ def test_parametrized_layers_are_read_through() -> None:
     problem = ou.NetworkMean(net, gaussian(4))
     before = ou.Cumulants(2).estimate(problem)
     with torch.no_grad():
-        net[0].parametrizations.weight.original0.mul_(2)
+        net[0].get_parameter("parametrizations.weight.original0").mul_(2)
     assert before.provenance.input_hash is None
     assert not torch.equal(ou.Cumulants(2).estimate(problem).value, before.value)
+
+
+def test_a_module_may_stand_in_several_places() -> None:
+    relu, square = nn.ReLU(), nn.Linear(4, 4)
+    net = double(square, relu, square, relu, nn.Linear(4, 2))
+    problem = ou.NetworkMean(net, gaussian(4))
+    assert problem.describe() == "NetworkMean 4-4-relu-4-relu-2"
 
 
 def test_exact_up_to_one_hidden_layer() -> None:
@@ -187,8 +194,9 @@ def test_training_mode_is_refused_later_too() -> None:
     net = double(nn.Linear(4, 5), nn.Dropout(), nn.ReLU(), nn.Linear(5, 2)).eval()
     problem = ou.NetworkMean(net, gaussian(4))
     net.train()
-    with pytest.raises(ou.InputError, match="eval"):
-        ou.Cumulants(2).estimate(problem)
+    for estimator in (ou.Cumulants(2), ou.MonteCarlo(16)):
+        with pytest.raises(ou.InputError, match="eval"):
+            estimator.estimate(problem)
 
 
 def test_weights_that_became_nan_are_an_error_of_the_estimate() -> None:

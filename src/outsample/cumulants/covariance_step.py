@@ -20,13 +20,8 @@ class Traces:
 
     vector: Float[Tensor, " n"]
     scalar: Float[Tensor, ""]
-    #: The metric G; None is the identity, which it is right after an activation.
+    #: The metric G, which is the identity right after an activation and W Wᵀ after the next map.
     metric: Float[Tensor, "n n"] | None
-
-    @classmethod
-    def none(cls, covariance: Float[Tensor, "n n"]) -> "Traces":
-        """Of a Gaussian: zero, whatever the metric."""
-        return cls(covariance.new_zeros(covariance.shape[0]), covariance.new_zeros(()), covariance)
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Traces":
         """The same cumulants after x ↦ W x."""
@@ -43,64 +38,43 @@ def basic_step(covariance: Float[Tensor, "n n"], expansion: Expansion) -> Float[
 
 
 def augmented_step(
-    covariance: Float[Tensor, "n n"], traces: Traces, expansion: Expansion
+    covariance: Float[Tensor, "n n"], traces: Traces | None, expansion: Expansion
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"], Traces]:
     """Mean and covariance of φ(Z) with every diagram of cost at most 2, and its traces.
 
     The diagrams on two neurons are an edge, a double edge, κ_iij, κ_ijj and κ_iijj; those on one
-    are κ_iii and κ_iiii.
+    are κ_iii and κ_iiii.  ``traces`` is None while Z is exactly Gaussian.
     """
-    a, s, metric = traces.vector, traces.scalar, traces.metric
-    n, e, precision = a.shape[0], expansion.coefficient, expansion.scale.reciprocal()
-    if metric is None:  # two activations in a row
-        metric = torch.eye(n, dtype=a.dtype, device=a.device)
-    v, g = covariance.diagonal(), metric.diagonal()
-
     # Constants go into value= and alpha=: at small widths every operation's overhead counts.
-    # One neuron: moments of φ about its Gaussian mean, with κ_iii and κ_iiii, to cumulants.
-    scaled = g * precision * precision
-    skew, excess = a * precision * scaled, s * scaled * scaled
-    shift = (skew * (1 / 6) * e(3)).addcmul_(excess, e(4), value=1 / 24)
-    m2, m3, m4 = (
-        torch.addcmul(e(0, power), skew, e(3, power), value=1 / 6)
-        .addcmul_(excess, e(4, power), value=1 / 24)
-        for power in (2, 3, 4)
-    )
-    square = shift * shift
-    kappa2 = m2 - square
-    kappa3 = torch.addcmul(m3, shift, torch.add(square, m2, alpha=-1.5), value=2)
-    rest = torch.add(m2, square, alpha=-2)
-    kappa4 = (
-        torch.addcmul(m4, shift, m3, value=-4)
-        .addcmul_(rest, rest, value=-3)
-        .addcmul_(square, square, value=6)
-    )
-
+    n, e, precision = covariance.shape[0], expansion.coefficient, expansion.scale.reciprocal()
+    mean, d1, d2 = expansion.mean, e(1, 2), e(2, 2)
+    kept = None if traces is None else _Kept(traces)
+    if kept is None:
+        kappa2, kappa3 = e(0, 2), e(0, 3)
+        kappa4 = torch.addcmul(e(0, 4), kappa2, kappa2, value=-3)
+    else:
+        shift, kappa2, kappa3, kappa4 = kept.one_neuron(precision, expansion)
+        mean = mean + shift
+        # e(·, 2) is centred at the Gaussian mean.
+        d1, d2 = torch.addcmul(d1, shift, e(1), value=-2), torch.addcmul(d2, shift, e(2), value=-2)
     h1, h2 = e(1) * precision, e(2) * precision * precision
-    d1 = torch.addcmul(e(1, 2), shift, e(1), value=-2) * precision
-    d2 = torch.addcmul(e(2, 2), shift, e(2), value=-2) * precision * precision
+    d1, d2 = d1 * precision, d2 * precision * precision
 
-    # Twice what meets degree 2 on both sides: double edges, and κ_iijj as it rides on G_ij².
-    double = (covariance * covariance).addcmul_(metric * s, metric, value=1 / 3)
-
-    # Covariance of φ(Z).  κ_iij / 2 = G_ij a_i / 3 + g_i a_j / 6; κ_ijj / 2 is its transpose.
-    p, q = a * h2, g * h2
-    r = torch.addcmul(a * h1, s, q, value=1 / 4)
-    half = torch.outer(q * (1 / 6), r).addcmul_(metric, torch.outer(p, h1), value=1 / 3)
+    # Covariance of φ(Z); ``double`` is twice what meets degree 2 on both sides: double edges,
+    # and κ_iijj as far as it rides on G_ij².
+    double = covariance * covariance
+    if kept is not None:
+        kept.add_to_double(double)
     out = (covariance * torch.outer(h1, h1)).addcmul_(double, torch.outer(h2, h2), value=1 / 2)
-    out.add_(half).add_(half.T)
+    if kept is not None:
+        kept.add_to_covariance(out, h1, h2)
     out.diagonal().copy_(kappa2)
 
     # Row sums over j ≠ i of κ(φ_i, φ_j, φ_j): what h_1(i), and what h_2(i) / 2, multiplies there.
-    ad2 = a * d2
-    others_g = torch.addcmul(torch.dot(g, d2), g, d2, value=-1)
-    others_a = torch.addcmul(torch.dot(a, d1), a, d1, value=-1)
-    by_degree1 = torch.mv(covariance, d1).addcmul_(v, d1, value=-1)
-    by_degree1.add_(torch.mv(metric, ad2).addcmul_(g, ad2, value=-1), alpha=1 / 3)
-    by_degree1.addcmul_(a, others_g, value=1 / 6)
+    by_degree1 = torch.mv(covariance, d1).addcmul_(covariance.diagonal(), d1, value=-1)
     by_degree2 = torch.mv(double, d2).addcmul_(double.diagonal(), d2, value=-1)
-    by_degree2.addcmul_(a, torch.mv(metric, d1).addcmul_(g, d1, value=-1), value=2 / 3)
-    by_degree2.addcmul_(g, torch.addcmul(others_a, s, others_g, value=1 / 2), value=1 / 3)
+    if kept is not None:
+        kept.add_to_rows(by_degree1, by_degree2, d1, d2)
     traced3 = torch.addcmul(kappa3, h1, by_degree1).addcmul_(h2, by_degree2, value=1 / 2)
 
     # The sum over i and j of κ(φ_i, φ_i, φ_j, φ_j).
@@ -108,5 +82,65 @@ def augmented_step(
     pairs = torch.add(torch.dot(d1, by_degree1), torch.dot(d2, by_degree2), alpha=1 / 2)
     off_diagonal = torch.dot(flat, flat) - torch.dot(kappa2, kappa2)
     traced4 = torch.add(kappa4.sum() + pairs, off_diagonal, alpha=-2)
-    new = Traces(traced3 * (3 / (n + 2)), traced4 * (3 / (n * (n + 2))), None)
-    return expansion.mean + shift, out, new
+    return mean, out, Traces(traced3 * (3 / (n + 2)), traced4 * (3 / (n * (n + 2))), None)
+
+
+class _Kept:
+    """What κ₃ = Sym(a ⊗ G) and κ₄ = s Sym(G ⊗ G) of Z add to the activation step.
+
+    Their entries on two neurons are κ_iij = (2 a_i G_ij + a_j G_ii) / 3 and
+    κ_iijj = s (G_ii G_jj + 2 G_ij²) / 3.
+    """
+
+    def __init__(self, traces: Traces) -> None:
+        self.a, self.s = traces.vector, traces.scalar
+        metric = traces.metric
+        if metric is None:  # two activations in a row
+            metric = torch.diag(torch.ones_like(self.a))
+        self.metric, self.g = metric, metric.diagonal()
+
+    def one_neuron(
+        self, precision: Tensor, expansion: Expansion
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Shift of the mean by κ_iii and κ_iiii, and the second to fourth cumulants of φ(Z_i)."""
+        e = expansion.coefficient
+        scaled = self.g * precision * precision
+        skew, excess = self.a * precision * scaled, self.s * scaled * scaled
+        shift = (skew * e(3) * (1 / 6)).addcmul_(excess, e(4), value=1 / 24)
+        m2, m3, m4 = (
+            torch.addcmul(e(0, power), skew, e(3, power), value=1 / 6).addcmul_(
+                excess, e(4, power), value=1 / 24
+            )
+            for power in (2, 3, 4)
+        )
+        square = shift * shift
+        rest = torch.add(m2, square, alpha=-2)
+        kappa3 = torch.addcmul(m3, shift, torch.add(square, m2, alpha=-1.5), value=2)
+        kappa4 = (
+            torch.addcmul(m4, shift, m3, value=-4)
+            .addcmul_(rest, rest, value=-3)
+            .addcmul_(square, square, value=6)
+        )
+        return shift, m2 - square, kappa3, kappa4
+
+    def add_to_double(self, double: Tensor) -> None:
+        """Add the part of κ_iijj / 2 that rides on G_ij²."""
+        double.addcmul_(self.metric * self.s, self.metric, value=1 / 3)
+
+    def add_to_covariance(self, out: Tensor, h1: Tensor, h2: Tensor) -> None:
+        """Add κ_iij / 2 · h_2(i) h_1(j), its transpose, and the rest of κ_iijj / 4 · h_2 h_2."""
+        p, q = self.a * h2, self.g * h2
+        r = torch.addcmul(self.a * h1, self.s, q, value=1 / 4)
+        half = torch.outer(q, r).addcmul_(self.metric, torch.outer(p, h1), value=2)
+        out.add_(half, alpha=1 / 6).add_(half.T, alpha=1 / 6)
+
+    def add_to_rows(self, by1: Tensor, by2: Tensor, d1: Tensor, d2: Tensor) -> None:
+        """Add the same diagrams with d_k(j) for h_k(j), summed over j ≠ i."""
+        a, s, g, metric = self.a, self.s, self.g, self.metric
+        ad2 = a * d2
+        others_g = torch.addcmul(torch.dot(g, d2), g, d2, value=-1)
+        others_a = torch.addcmul(torch.dot(a, d1), a, d1, value=-1)
+        by1.add_(torch.mv(metric, ad2).addcmul_(g, ad2, value=-1), alpha=1 / 3)
+        by1.addcmul_(a, others_g, value=1 / 6)
+        by2.addcmul_(a, torch.mv(metric, d1).addcmul_(g, d1, value=-1), value=2 / 3)
+        by2.addcmul_(g, torch.addcmul(others_a, s, others_g, value=1 / 2), value=1 / 3)

@@ -1,32 +1,31 @@
 """Cumulant propagation through the layers of a network."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from torch import Tensor
 
 from outsample.cumulants.covariance_step import Traces, augmented_step, basic_step
-from outsample.cumulants.estimate import CumulantEstimate
+from outsample.cumulants.estimate import CumulantEstimate, Propagation
 from outsample.cumulants.gaussian_input import (
     affine_mean,
     dense,
     network_of,
     pushed_covariance,
     pushed_variance,
-    refuse_unless_gaussian_network,
     width_of,
 )
 from outsample.cumulants.monitor import VarianceMonitor
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
-from outsample.estimator import Estimator, Explanation
+from outsample.estimator import Explanation
 from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Affine, Graph
 from outsample.problem import Problem
 
 
 @dataclass(frozen=True)
-class Cumulants(Estimator):
+class Cumulants(Propagation):
     """Cumulant propagation to a given order, for networks with a Gaussian input.
 
     Every layer's activations are described by their joint cumulants.  An affine map acts on them
@@ -66,8 +65,6 @@ class Cumulants(Estimator):
     variant: Literal["basic", "augmented"] = "augmented"
     hidden: bool = False
 
-    mechanistic: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         if self.order not in (1, 2) or isinstance(self.order, bool):
             raise InputError(f"Cumulants: order = {self.order!r}; expected 1 or 2")
@@ -88,10 +85,6 @@ class Cumulants(Estimator):
             raise InputError(f"Cumulants.at: epsilon = {epsilon!r}; expected 0 < epsilon <= 1")
         network, _ = network_of(problem)
         return cls(2 if width_of(network) ** 2 <= epsilon**-2 else 1)
-
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes a NetworkMean whose input is Gaussian."""
-        return refuse_unless_gaussian_network(problem)
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem)
@@ -166,7 +159,6 @@ def _order2_augmented(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor
         else:
             covariance = dense(covariance, mean.shape[0])
             expansion = run.expand(step, mean, covariance.diagonal())
-            traces = traces or Traces.none(covariance)
             mean, covariance, traces = augmented_step(covariance, traces, expansion)
             run.hidden.append(mean)
     return mean, dense(covariance, mean.shape[0])

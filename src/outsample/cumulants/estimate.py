@@ -1,11 +1,15 @@
-"""What propagation estimators return."""
+"""What propagation estimators share: the problems they take and the estimate they return."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar, cast
 
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.estimator import Estimate
+from outsample.cumulants.gaussian_input import refuse_unless_gaussian_network
+from outsample.estimator import Estimate, Estimator, Explanation
+from outsample.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -14,3 +18,28 @@ class CumulantEstimate(Estimate):
 
     #: Means after every activation, first to last, each of shape (width,); None unless asked for.
     hidden: tuple[Float[Tensor, " width"], ...] | None = None
+
+
+class Propagation(Estimator):
+    """A mechanistic method that goes through the layers of a network on a Gaussian input."""
+
+    mechanistic: ClassVar[bool] = True
+
+    def accepts(self, problem: Problem) -> str | None:
+        """Takes a NetworkMean whose input is Gaussian."""
+        return refuse_unless_gaussian_network(problem)
+
+    @abstractmethod
+    def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate: ...
+
+    def estimate(
+        self, problem: Problem, explanation: Explanation | None = None
+    ) -> CumulantEstimate:
+        """Estimate E[M(x)] of a network, with the help of ``explanation`` if the method takes one.
+
+        Raises:
+            UnsupportedProblem: if the problem is not a network on a Gaussian input, or the method
+                cannot use this explanation.
+            NumericalError: if the arithmetic overflows the dtype.
+        """
+        return cast(CumulantEstimate, super().estimate(problem, explanation))

@@ -1,21 +1,19 @@
 """Covariance propagation with exact bivariate Gaussian expectations."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from outsample.cumulants.estimate import CumulantEstimate
+from outsample.cumulants.estimate import CumulantEstimate, Propagation
 from outsample.cumulants.gaussian_input import (
     affine_mean,
     dense,
     network_of,
     pushed_covariance,
-    refuse_unless_gaussian_network,
 )
 from outsample.cumulants.monitor import VarianceMonitor
-from outsample.estimator import Estimator, Explanation, positive_integer
+from outsample.estimator import Explanation, positive_integer
 from outsample.networks.graph import Affine
 from outsample.problem import Problem
 
@@ -24,7 +22,7 @@ _TAIL_TRUSTED = 1e-3
 
 
 @dataclass(frozen=True)
-class ExactCovariance(Estimator):
+class ExactCovariance(Propagation):
     """Assumed density filtering: every layer's pre-activations are taken as jointly Gaussian.
 
     Under that one assumption mean and covariance of the activations are exact: closed forms or
@@ -48,14 +46,8 @@ class ExactCovariance(Estimator):
     degree: int = 12
     hidden: bool = False
 
-    mechanistic: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         positive_integer("ExactCovariance", "degree", self.degree)
-
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes a NetworkMean whose input is Gaussian."""
-        return refuse_unless_gaussian_network(problem)
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem)

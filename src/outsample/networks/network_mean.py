@@ -71,6 +71,7 @@ class NetworkMean(Problem):
 
     def __call__(self, x: Float[Tensor, "batch n"]) -> Float[Tensor, "batch *outputs"]:
         """Run the network on rows of inputs."""
+        self._reader.check_modes()
         y: Tensor = self.module(x)
         if self._output is None:
             return y
@@ -85,13 +86,14 @@ class NetworkMean(Problem):
             return graph
         if isinstance(self._output, Tensor):
             return Graph((*graph.steps, Affine(self._output)))
-        rows = self._output if isinstance(self._output, slice) else slice(self._output, self._output + 1)
+        chosen = self._output
+        rows = chosen if isinstance(chosen, slice) else slice(chosen, chosen + 1)
         last = graph.steps[-1]
         if not isinstance(last, Affine):
             last = Affine(torch.eye(self._width, dtype=self.dtype, device=self.device))
             graph = Graph((*graph.steps, last))
-        chosen = Affine(last.weight[rows], None if last.bias is None else last.bias[rows])
-        return Graph((*graph.steps[:-1], chosen))
+        last = Affine(last.weight[rows], None if last.bias is None else last.bias[rows])
+        return Graph((*graph.steps[:-1], last))
 
     def exact(self) -> Float[Tensor, "*outputs"] | None:
         """The expectation where Gaussian integrals give it: at most one layer of activations.

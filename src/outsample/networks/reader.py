@@ -48,10 +48,8 @@ class Reader:
                 f"the network ({type(module).__name__}) has no layers; expected at least one "
                 "Linear layer or activation"
             )
-        self._modes = [
-            p for p in self._parts if isinstance(p.module, (*_DROPOUT, nn.BatchNorm1d))
-        ]
-        self._check_modes()
+        self._modes = [p for p in self._parts if isinstance(p.module, (*_DROPOUT, nn.BatchNorm1d))]
+        self.check_modes()
         self.dtype, self.device = _check_parameters(self._parts)
         self.width = _check_widths(self._live)
 
@@ -70,7 +68,7 @@ class Reader:
 
     def graph(self) -> Graph:
         """The network as it stands now; batch norms are folded into their neighbours."""
-        self._check_modes()
+        self.check_modes()
         steps: list[Step] = []
         waiting: tuple[Tensor, Tensor] | None = None  # scale and shift that await a Linear
         for part in self._live:
@@ -101,7 +99,8 @@ class Reader:
             steps.append(Affine(torch.diag(waiting[0]), waiting[1]))
         return Graph(tuple(steps))
 
-    def _check_modes(self) -> None:
+    def check_modes(self) -> None:
+        """Raise InputError if dropout or batch norm is in training mode."""
         for part in self._modes:
             if part.module.training:
                 raise InputError(
@@ -114,8 +113,6 @@ def _walk(module: nn.Module, place: str) -> Iterator[_Part]:
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         # Not named_children(): it leaves out the second use of a module that stands in two places.
         for name, child in module._modules.items():  # pyright: ignore[reportPrivateUsage]
-            if child is None:
-                continue
             yield from _walk(child, f"{place}.{name}" if place else name)
         return
     activation = activations.from_module(module)

@@ -80,7 +80,10 @@ class GELU(Activation):
             mu * cdf + sigma * r * pdf,
             scale,
             first,
-            lambda: quadrature.expand(self, self.name, mean, variance, centre=0.0),
+            # torch's own gelu loses its digits where it is small.
+            lambda: quadrature.expand(
+                lambda x: x * upper_tail(-x), self.name, mean, variance, centre=0.0
+            ),
         )
 
 
@@ -187,31 +190,37 @@ class Waves(Expansion):
     def __init__(self, mean: Float[Tensor, " n"], scale: Float[Tensor, " n"]) -> None:
         """Prepare the expansion at N(mean, scale²)."""
         self._mu, self.scale = mean, scale
+        self._waves: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.mean = self._moment(0, 1)
 
     def coefficient(self, degree: int, power: int = 1) -> Float[Tensor, " n"]:
         """See the base class."""
         if power == 1:
             return self._moment(degree, 1) if degree else torch.zeros_like(self.mean)
-        terms = [
-            math.comb(power, q) * (-self.mean) ** (power - q) * self._moment(degree, q)
-            for q in range(power + 1)
-        ]
-        return torch.stack(terms).sum(0)
+        total = torch.zeros_like(self.mean)
+        for q in range(power + 1):
+            shifts = math.comb(power, q) * (-self.mean) ** (power - q)
+            total = total + shifts * self._moment(degree, q)
+        return total
 
     def _moment(self, degree: int, power: int) -> Float[Tensor, " n"]:
         """E[He_degree(g) sin(Z)^power]."""
-        terms: list[Tensor] = []
-        for j in range(power + 1):
+        total = torch.zeros_like(self._mu)
+        quarters = degree - power  # cos(x + quarters π/2) is ±cos or ±sin: no rounded phases
+        sign = -1 if quarters % 4 in (1, 2) else 1
+        for j in range(power // 2 + 1):
             frequency = power - 2 * j
+            cos, sin, reach = self._wave(frequency)
+            weight = sign * (-1) ** j * math.comb(power, j) * 0.5 ** (power - (frequency > 0))
+            total = total + weight * (sin if quarters % 2 else cos) * reach**degree
+        return total
+
+    def _wave(self, frequency: int) -> tuple[Tensor, Tensor, Tensor]:
+        """E cos(ωZ), E sin(ωZ) and ωσ, the last bounded: further out the others are zero."""
+        if frequency not in self._waves:
             reach = frequency * self.scale
-            size = torch.exp(-0.5 * reach * reach) * reach.clamp(-60, 60) ** degree
-            wave = _turned(frequency * self._mu, degree - power)
-            terms.append((-1) ** j * math.comb(power, j) * 0.5**power * size * wave)
-        return torch.stack(terms).sum(0)
-
-
-def _turned(x: Float[Tensor, " n"], quarters: int) -> Float[Tensor, " n"]:
-    """cos(x + quarters π/2), without rounding the phase."""
-    wave = torch.sin(x) if quarters % 2 else torch.cos(x)
-    return -wave if quarters % 4 in (1, 2) else wave
+            damping = torch.exp(-0.5 * reach * reach)
+            x = frequency * self._mu
+            wave = damping * torch.cos(x), damping * torch.sin(x), reach.clamp(max=60)
+            self._waves[frequency] = wave
+        return self._waves[frequency]

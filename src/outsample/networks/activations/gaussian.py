@@ -31,7 +31,9 @@ def hermite(degree: int, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return current
 
 
-def power_product(a: Float[Tensor, "i *shape"], b: Float[Tensor, "j *shape"]) -> Tensor:
+def power_product(
+    a: Float[Tensor, " i *shape"], b: Float[Tensor, " j *shape"]
+) -> Float[Tensor, " k *shape"]:
     """Product of two polynomials given by their coefficients, lowest degree first."""
     result = a.new_zeros((a.shape[0] + b.shape[0] - 1, *a.shape[1:]))
     for j in range(b.shape[0]):

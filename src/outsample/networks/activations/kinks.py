@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +14,7 @@ from outsample.errors import InputError, warn
 def check_breakpoints(breakpoints: Sequence[float]) -> tuple[float, ...]:
     """Return the breakpoints as floats; raise InputError unless finite and increasing."""
     points = tuple(float(point) for point in breakpoints)
-    ordered = all(a < b for a, b in zip(points, points[1:], strict=False))
+    ordered = all(a < b for a, b in pairwise(points))
     if not ordered or not all(math.isfinite(point) for point in points):
         raise InputError(f"breakpoints is {points}; expected finite, strictly increasing numbers")
     return points

@@ -29,7 +29,8 @@ class Elementwise(torch.nn.Module):
             that :class:`Function` refuses.
 
     Example:
-        >>> torch.nn.Sequential(torch.nn.Linear(4, 8), Elementwise("sin"), torch.nn.Linear(8, 1))
+        >>> layers = torch.nn.Linear(4, 8), Elementwise("sin"), torch.nn.Linear(8, 1)
+        >>> net = torch.nn.Sequential(*layers)
     """
 
     def __init__(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -110,8 +111,8 @@ class PiecewisePolynomial(Activation):
     @cached_property
     def _shortest(self) -> float:
         """Length of the shortest bounded piece that is not constant."""
-        bounded = zip(self.breakpoints, self.breakpoints[1:], self.pieces[1:-1], strict=False)
-        return min((b - a for a, b, piece in bounded if len(piece) > 1), default=math.inf)
+        bounded = zip(pairwise(self.breakpoints), self.pieces[1:-1], strict=True)
+        return min((b - a for (a, b), piece in bounded if len(piece) > 1), default=math.inf)
 
     def _expand_polynomial(self, mean: Tensor, variance: Tensor) -> Expansion:
         scale = standard_deviation(variance)

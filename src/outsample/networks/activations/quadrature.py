@@ -15,7 +15,7 @@ from outsample.networks.activations.gaussian import HermiteSeries
 from outsample.networks.activations.kinks import warn_at_kinks
 from outsample.networks.activations.nodes import Function, Nodes, tanh_sinh, trapezoid
 
-#: A neuron is done when half of the nodes give the same coefficients to this relative accuracy.
+#: Relative accuracy asked of the coefficients.
 _TOLERANCE = 1e-10
 
 #: Standard deviations covered; the wide window is for functions that grow exponentially.
@@ -52,7 +52,10 @@ def expand(
     scale = standard_deviation(variance)
     mu, sigma = mean.double(), scale.double()
     checked = _checked(function, name)
-    kinks = torch.tensor(tuple(breakpoints), dtype=torch.float64, device=mu.device)[:, None]
+    kinks, bends = (
+        torch.tensor(sorted({*points}), dtype=torch.float64, device=mu.device)[:, None]
+        for points in (breakpoints, (*breakpoints, *(() if centre is None else (centre,))))
+    )
     kinked = ((kinks - mu).abs() < _WIDTH * sigma).any(0)
     warn_at_kinks(name, mean, variance, kinked)
 
@@ -61,13 +64,9 @@ def expand(
     smooth = _settle_small(checked, mu, sigma, index[~kinked], parts)
     rules = [partial(trapezoid, checked, intervals=k, width=_WIDTH) for k in (128, 256, 512)]
     rest = torch.cat((index[kinked], _settle(rules, mu, sigma, smooth, parts)))
-    if len(kinks) or centre is not None:
-        bends = kinks if centre is None else torch.cat((kinks, torch.full_like(mu[:1, None], centre)))
-        sizes = ((64, _WIDTH), (256, _WIDTH), (1024, _WIDTH), (1024, _WIDE))
-        rules = [
-            partial(tanh_sinh, checked, points=bends.sort(0).values, half=k, width=w)
-            for k, w in sizes
-        ]
+    if len(bends):
+        sizes = ((64, _WIDTH), (128, _WIDTH), (512, _WIDTH), (512, _WIDE))
+        rules = [partial(tanh_sinh, checked, points=bends, half=k, width=w) for k, w in sizes]
     else:
         sizes = ((2048, _WIDTH), (8192, _WIDE))
         rules = [partial(trapezoid, checked, intervals=k, width=w) for k, w in sizes]
@@ -172,8 +171,10 @@ def _checked(function: Function, name: str) -> Function:
                 "expected a tensor of the same shape: the function applied to every entry"
             )
         y = y.double()
-        finite = torch.isfinite(y)
-        if not bool(finite.all()):
+        if not math.isfinite(float(y.detach().sum())):  # cheap; finite values may overflow it
+            finite = torch.isfinite(y)
+            if bool(finite.all()):
+                return y
             at = float(x.detach()[~finite][0])
             raise NumericalError(
                 f"activation '{name}' returned {float(y.detach()[~finite][0])} at {at!r}, which "

@@ -62,14 +62,17 @@ class SiLU(Smooth):
 
 @dataclass(frozen=True)
 class GELUTanh(Smooth):
-    """The tanh approximation of GELU, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
+    """The tanh approximation of GELU, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+
+    Here (1 + tanh(y)) / 2 is computed as 1 / (1 + exp(-2y)), which keeps its digits.
+    """
 
     name: str = field(default="gelu_tanh", init=False)
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Apply the function entrywise."""
-        y = x.clamp(-20, 20)  # tanh is ±1 there; the cube and its gradient must not overflow
-        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y * y * y)))
+        y = x.clamp(-20, 20)  # it is 0 or x there; the cube and its gradient must not overflow
+        return x * torch.sigmoid(math.sqrt(8 / math.pi) * (y + 0.044715 * y * y * y))
 
 
 @dataclass(frozen=True)

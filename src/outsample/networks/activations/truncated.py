@@ -31,7 +31,7 @@ class Knots:
 
     points: Float[Tensor, " m"]
     #: Taylor coefficients about each knot of the piece below (0) and above (1) it.
-    taylor: Float[Tensor, "m 2 R+1"]
+    taylor: Float[Tensor, "m 2 terms"]
 
     @classmethod
     def of(cls, points: tuple[float, ...], pieces: Pieces) -> "Knots":
@@ -49,8 +49,8 @@ class Knots:
         )
 
     @cached_property
-    def jumps(self) -> Float[Tensor, "m R+1"]:
-        """Jumps of the Taylor coefficients: of the value, the slope, half the curvature, …"""
+    def jumps(self) -> Float[Tensor, "m terms"]:
+        """Jumps of the Taylor coefficients at each knot: of the value, of the slope and so on."""
         return self.taylor[:, 1] - self.taylor[:, 0]
 
 
@@ -140,8 +140,8 @@ class PiecewiseExpansion(Expansion):
 
 
 def gaussian_series(
-    taylor: Float[Tensor, "R+1 n"], shift: Float[Tensor, " n"], sigma: Float[Tensor, " n"]
-) -> Float[Tensor, "R+1 n"]:
+    taylor: Float[Tensor, "terms n"], shift: Float[Tensor, " n"], sigma: Float[Tensor, " n"]
+) -> Float[Tensor, "terms n"]:
     """Hermite series of Σ_r taylor[r] (shift + σ g)^r: h_j = σ^j/j! E[∂^j of it]."""
     size = len(taylor)
     moments = [torch.ones_like(shift), shift]
