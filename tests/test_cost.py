@@ -120,6 +120,7 @@ SORTED, INDEX = torch.arange(6, dtype=torch.float64), torch.tensor([0, 2])
         (lambda: X.softmax(1), 24 * 14),
         (lambda: torch.sort(X, dim=1), 24 * 3),
         (lambda: torch.sort(X, dim=0), 24 * 2),
+        (lambda: torch.sort(X[:2], dim=0), 12),
         (lambda: torch.topk(X, 2, dim=0), 24 * 2),
         (lambda: X[:, [0, 1]], 0),
         (lambda: torch.cat([X, Y]).T.reshape(-1).to(torch.float32).clone(), 0),
@@ -128,6 +129,7 @@ SORTED, INDEX = torch.arange(6, dtype=torch.float64), torch.tensor([0, 2])
         (lambda: torch.complex(X, Y) @ torch.complex(Z, X).T, 4 * 2 * 4 * 6 * 4),
         (lambda: torch.fft.fft(torch.complex(X[:, :4], Y[:, :4])), 5 * 16 * 2),
         (lambda: torch.fft.rfft(X[:, :4]), 5 * 16 * 2 // 2),
+        (lambda: torch.fft.rfft(X[:, :1]), 0),
         (lambda: torch.cdist(X, Y), 3 * 6 * 16),
         (lambda: torch.trace(X), 4),
         (lambda: X @ V, 48),
@@ -268,6 +270,10 @@ def test_groups_divide_the_cost_of_a_convolution() -> None:
     forward = 2 * (2 * 6 * 7 * 6) * (2 * 3 * 3)
     assert count_flops(lambda: convolution(x)) == forward
     assert count_flops(lambda: y.backward(torch.ones_like(y))) == 2 * forward + y.numel()
+    convolution.requires_grad_(False).weight.requires_grad_()
+    y = convolution(x.detach())  # the gradient of the weight is all that is wanted
+    weight = convolution.weight
+    assert count_flops(lambda: torch.autograd.grad(y.sum(), weight)) == forward + y.numel()
 
 
 def test_attention_is_its_products_and_its_softmax() -> None:
@@ -384,6 +390,7 @@ def test_nested_meters_both_count_and_nothing_counts_outside() -> None:
         with FlopMeter() as inner:
             torch.ones(5).add(1)
             report_flops(100, "kernel")
+            report_flops(0, "kernel")
         report_flops(1000, "kernel")
     torch.ones(3).add(1)
     report_flops(10000, "kernel")
@@ -490,7 +497,7 @@ def test_cost_counts_once_and_only_when_asked() -> None:
 
 
 def test_cost_may_be_known_or_unknown() -> None:
-    assert Cost(1.0, 5).flops == 5
+    assert Cost(0.0, 5).flops == 5
     assert Cost(1.0).to_dict() == {"seconds": 1.0, "flops": None}
 
 

@@ -107,13 +107,13 @@ class Nodes(Expansion):
     def error(self) -> Float[Tensor, " n"]:
         """Estimated relative error of the coefficients up to degree 4 and power 4.
 
-        Thinning the nodes twice gives two changes; the next is extrapolated from their ratio,
-        beyond what the rounding of the function's values explains.  The weight of the integrand
-        at the window's ends counts as error too.
+        Thinning the nodes twice gives two changes; the next is extrapolated, cautiously, by the
+        root of their ratio, beyond what the rounding of the function's values explains.  What
+        is left out beyond the window's ends, by Mills' ratio, counts as error too.
         """
         probes = self._rule.probes
         width = torch.tensor(self._rule.width, dtype=torch.float64)
-        end = float(density(width) * hermite(4, width))
+        end = float(density(width) * hermite(4, width) / width)
         earlier, later, ends = [], [], []
         for power in (2, 4):
             values = self._power(power).detach()
@@ -125,7 +125,7 @@ class Nodes(Expansion):
         first, second = (torch.cat(changes, 1).amax(1) for changes in (earlier, later))
         second = second.clamp_min(0)
         ratio = second / torch.maximum(first, second).clamp_min(torch.finfo(torch.float64).tiny)
-        return torch.maximum(second * ratio, torch.cat(ends, 1).amax(1))
+        return torch.maximum(second * ratio.sqrt(), torch.cat(ends, 1).amax(1))
 
     def _power(self, power: int) -> Float[Tensor, "n nodes"]:
         if power not in self._powers:

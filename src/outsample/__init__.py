@@ -1,0 +1,81 @@
+"""outsample: expectations of networks, formulas and programs without running them on samples.
+
+A *problem* is a function with a random input; an *estimator* turns a problem into an
+*estimate*; a *comparison* sets estimators side by side at equal cost.
+"""
+
+from importlib.metadata import version
+
+from outsample.comparison import Comparison, compare, families
+from outsample.cost import Cost, FlopMeter, count_flops, report_flops
+from outsample.cumulants import (
+    CorrelationExplainer,
+    CovariancePattern,
+    CovarianceSubspace,
+    CumulantEstimate,
+    Cumulants,
+    ExactCovariance,
+    MeanPropagation,
+)
+from outsample.default import estimate
+from outsample.distributions import Gaussian
+from outsample.errors import (
+    BudgetError,
+    FormatError,
+    InputError,
+    NumericalError,
+    NumericalWarning,
+    OutsampleError,
+    OutsampleWarning,
+    RandomnessError,
+    UnsupportedProblem,
+)
+from outsample.estimator import Estimate, Estimator, Explainer, Explanation
+from outsample.exact import Exact
+from outsample.networks import Elementwise, NetworkMean
+from outsample.problem import Distribution, Family, Problem
+from outsample.sampling import MonteCarlo, QuasiMonteCarlo, SampledEstimate
+
+__version__ = version("outsample")
+
+__all__ = [
+    "BudgetError",
+    "Comparison",
+    "CorrelationExplainer",
+    "Cost",
+    "CovariancePattern",
+    "CovarianceSubspace",
+    "CumulantEstimate",
+    "Cumulants",
+    "Distribution",
+    "Elementwise",
+    "Estimate",
+    "Estimator",
+    "Exact",
+    "ExactCovariance",
+    "Explainer",
+    "Explanation",
+    "Family",
+    "FlopMeter",
+    "FormatError",
+    "Gaussian",
+    "InputError",
+    "MeanPropagation",
+    "MonteCarlo",
+    "NetworkMean",
+    "NumericalError",
+    "NumericalWarning",
+    "OutsampleError",
+    "OutsampleWarning",
+    "Problem",
+    "QuasiMonteCarlo",
+    "RandomnessError",
+    "SampledEstimate",
+    "UnsupportedProblem",
+    "__version__",
+    "compare",
+    "count_flops",
+    "estimate",
+    "families",
+    "report_flops",
+]

@@ -1,0 +1,48 @@
+"""The command line: ``outsample demo``, ``estimate``, ``compare`` and ``doctor``.
+
+PyTorch is imported by the commands, not here, so that help stays quick.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from outsample.cli import compare, demo, doctor, estimate
+
+app = typer.Typer(
+    name="outsample",
+    help="Estimate the expected output of a network from its structure, and compare with sampling.",
+    epilog="Exit codes: 0 done, 1 an estimator or a check failed, 2 bad usage or input, "
+    "130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("estimate")(estimate.estimate)
+app.command("compare")(compare.compare)
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"outsample {version('outsample')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction]
+    wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del wanted
+
+
+def main() -> None:
+    """Entry point of the ``outsample`` command."""
+    app()
