@@ -18,19 +18,6 @@ def test_help_names_the_commands_and_the_exit_codes(spawn: Run) -> None:
         assert word in result.out
 
 
-def test_help_does_not_import_pytorch() -> None:
-    script = (
-        "import sys\n"
-        "from outsample.cli import app\n"
-        "try: app(['--help'])\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'numpy', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(f'imported {slow}' if slow else 0)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_formats_and_examples(command: str, run: Run) -> None:
     result = run(command, "--help")

@@ -1,7 +1,7 @@
 """Advice for propagation: which covariances and third-order correlations to track."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from outsample.cumulants.tracking import ActivationStep, Law
+from outsample.cumulants.laws import Law
+from outsample.cumulants.tracking import ActivationStep
 from outsample.errors import InputError
 from outsample.estimator import Explanation
 
@@ -20,10 +21,6 @@ class TrackingAdvice(Explanation):
     @abstractmethod
     def check(self, widths: tuple[int, ...]) -> None:
         """Raise InputError unless the advice fits layers of activations of these widths."""
-
-    @abstractmethod
-    def at(self, dtype: torch.dtype, device: torch.device) -> Self:
-        """The same advice, cast."""
 
     @abstractmethod
     def track(self, layer: int, step: ActivationStep) -> tuple[Law, Tensor]:
@@ -75,6 +72,10 @@ class CovarianceSubspace(TrackingAdvice):
         """Numbers in the readings."""
         return sum(basis.numel() for basis in self.readings)
 
+    def signature(self) -> Hashable:
+        """Ranks, widths and the number of third-order directions."""
+        return super().signature(), self.third
+
     def tensors(self) -> dict[str, Tensor]:
         """``third`` and ``readings_0``, ``readings_1``, …."""
         named = {f"readings_{k}": basis for k, basis in enumerate(self.readings)}
@@ -103,13 +104,9 @@ class CovarianceSubspace(TrackingAdvice):
                     f"network's activation layer {layer} has width {n}, expected ({n}, r)"
                 )
 
-    def at(self, dtype: torch.dtype, device: torch.device) -> Self:
-        """See the base class."""
-        return type(self)(tuple(basis.to(device, dtype) for basis in self.readings), self.third)
-
     def track(self, layer: int, step: ActivationStep) -> tuple[Law, Tensor]:
         """See the base class."""
-        readings = self.readings[layer]
+        readings = self.readings[layer].to(step.mean)
         if readings.shape[1] == 0:
             return step.independent(), step.variance.new_zeros(1)
         return step.low_rank(readings, min(self.third, readings.shape[1]))
@@ -168,13 +165,10 @@ class CovariancePattern(TrackingAdvice):
                     f"network's activation layer {layer} has width {n}, expected indices below it"
                 )
 
-    def at(self, dtype: torch.dtype, device: torch.device) -> Self:
-        """See the base class."""
-        return type(self)(tuple(pairs.to(device) for pairs in self.pairs))
-
     def track(self, layer: int, step: ActivationStep) -> tuple[Law, Tensor]:
         """See the base class."""
-        return step.sparse(self.pairs[layer]), step.variance.new_zeros(1)
+        pairs = self.pairs[layer].to(step.mean.device)
+        return step.sparse(pairs), step.variance.new_zeros(1)
 
 
 def _check_basis(name: str, basis: object) -> None:

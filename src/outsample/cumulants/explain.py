@@ -10,9 +10,9 @@ from torch import Tensor
 from outsample.cumulants.advice import CovariancePattern, CovarianceSubspace
 from outsample.cumulants.covariance_step import basic_step
 from outsample.cumulants.gaussian_input import affine_mean, network_of, pushed_covariance
-from outsample.cumulants.tracking import ActivationStep, Law, Plain, activation_layers
+from outsample.cumulants.laws import Law, Plain
+from outsample.cumulants.tracking import ActivationStep, activation_layers
 from outsample.estimator import Explainer, positive_integer
-from outsample.networks.graph import Affine
 from outsample.problem import Problem
 
 #: Rounds of subspace iteration, with twice the rank wanted.
@@ -142,9 +142,7 @@ def _best(
     return readings, law
 
 
-def _leading(
-    step: ActivationStep, reader: Float[Tensor, "m n"], rank: int
-) -> Float[Tensor, "n r"]:
+def _leading(step: ActivationStep, reader: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "n r"]:
     """Wᵀu for the leading eigenvectors u of W K Wᵀ, orthonormalised, leading first."""
     rank = min(rank, *reader.shape)
     read = _start(reader.shape[0], min(2 * rank, *reader.shape), reader)

@@ -14,8 +14,9 @@ from outsample.cumulants.gaussian_input import (
     pushed_variance,
     refuse_unless_gaussian_network,
 )
+from outsample.cumulants.laws import Law, Plain
 from outsample.cumulants.monitor import VarianceMonitor
-from outsample.cumulants.tracking import ActivationStep, Law, Plain, activation_layers
+from outsample.cumulants.tracking import ActivationStep, activation_layers
 from outsample.distributions import Gaussian
 from outsample.estimator import Estimator, Explanation
 from outsample.networks.graph import Affine, Graph
@@ -116,7 +117,6 @@ def _tracked(
     """Mean of the output, and each layer's excess."""
     layers, last = activation_layers(graph, inputs)
     advice.check(tuple(affine.weight.shape[0] for affine, _ in layers))
-    advice = advice.at(inputs.dtype, inputs.device)
     mean, excess = inputs.mean, list[Tensor]()
     law: Law = Plain(inputs.scale)
     for place, (affine, activation) in enumerate(layers):

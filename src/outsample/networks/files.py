@@ -39,10 +39,6 @@ def load_network(path: _Path) -> tuple[nn.Sequential, Gaussian]:
     Raises:
         InputError: if ``path`` is no readable file.
         FormatError: for anything else that is wrong, naming the path and the array.
-
-    Example:
-        >>> network, inputs = load_network("model.npz")  # doctest: +SKIP
-        >>> outsample.NetworkMean(network, inputs)  # doctest: +SKIP
     """
     arrays = read_npz(path)
     depth = sum(name.startswith("weight_") for name in arrays)

@@ -88,7 +88,8 @@ def positive(variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Variances raised to the dtype's smallest normal number, in value only.
 
     Their gradient passes through, so that dE/dv = (dE/dσ) / 2σ is evaluated next to the limit of
-    zero variance and not as 0 · ∞.
+    zero variance and not as 0 · ∞.  Multiply by ``scale.reciprocal()`` rather than divide by the
+    root: the derivative of a quotient, μ/σ², overflows.
     """
     floor = torch.finfo(variance.dtype).tiny
     if torch.is_grad_enabled() and variance.requires_grad:
@@ -108,6 +109,7 @@ def off_diagonal_correlation(
 
     Rounding beyond ±1 is clipped in value only, so that duplicated neurons keep their gradient.
     """
-    ratio = (covariance / scale[:, None] / scale).clamp(-2, 2)
+    precision = scale.reciprocal()
+    ratio = (covariance * precision[:, None] * precision).clamp(-2, 2)
     ratio = ratio + (ratio.clamp(-1, 1) - ratio).detach()
     return torch.diagonal_scatter(ratio, torch.zeros_like(scale))

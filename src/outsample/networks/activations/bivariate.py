@@ -35,7 +35,7 @@ def kinked_covariance(
     scale = expansion.scale
     correlation = off_diagonal_correlation(covariance, scale)
     points = torch.tensor(knots, dtype=mean.dtype, device=mean.device)[:, None]
-    x = ((points - mean) / scale).clamp(-HORIZON, HORIZON)
+    x = ((points - mean) * scale.reciprocal()).clamp(-HORIZON, HORIZON)
     if order == 0:
         result = sum_over_pairs(orthant, x, jumps, correlation)
     else:

@@ -163,7 +163,7 @@ def tanh_sinh(
     """
     q, dq, thinned = _double_exponential(half, mu.device)
     ends = torch.full_like(mu, width)[None]
-    inner = ((points - mu) / sigma).clamp(-width, width)
+    inner = ((points - mu) * sigma.reciprocal()).clamp(-width, width)
     edges = torch.cat((-ends, inner, ends))
     x = mu + sigma * edges
     x = torch.cat((x[:1], torch.where(inner.abs() < width, points, x[1:-1]), x[-1:]))

@@ -65,7 +65,7 @@ def expand(
     rules = [partial(trapezoid, checked, intervals=k, width=_WIDTH) for k in (128, 256, 512)]
     rest = torch.cat((index[kinked], _settle(rules, mu, sigma, smooth, parts)))
     if len(bends):
-        sizes = ((64, _WIDTH), (128, _WIDTH), (512, _WIDTH), (512, _WIDE))
+        sizes = ((96, _WIDTH), (192, _WIDTH), (512, _WIDTH), (512, _WIDE))
         rules = [partial(tanh_sinh, checked, points=bends, half=k, width=w) for k, w in sizes]
     else:
         sizes = ((2048, _WIDTH), (8192, _WIDE))

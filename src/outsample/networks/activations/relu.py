@@ -10,14 +10,12 @@ from torch import Tensor
 
 from outsample.networks.activations.base import Activation, Expansion, positive
 from outsample.networks.activations.bivariate import kinked_covariance
+from outsample.networks.activations.gaussian import HORIZON
 from outsample.networks.activations.kinks import warn_at_kinks
 from outsample.networks.activations.piecewise import PiecewisePolynomial
 
 #: The same function, for degrees and powers that are not written out here.
 _GENERAL = PiecewisePolynomial((0.0,), ((0.0,), (0.0, 1.0)), "relu")
-
-#: Beyond this many standard deviations the density is zero; it keeps ∞ · 0 away.
-_HORIZON = 38.0
 
 #: What e_{k,p} / σ^p consists of.  With α = μ/σ, P = Φ(α) and f its density: u = αP + f is the
 #: mean, w = u − α that of the negative part, t = u + w, s = t + u, c = 1 − P; d = αf and
@@ -90,7 +88,7 @@ class ReLUExpansion(Expansion):
         self._arguments = (mean, variance)
         self._variance = positive(variance)
         self.scale = scale = self._variance.sqrt()
-        self._alpha = alpha = (mean / scale).clamp_(-_HORIZON, _HORIZON)
+        self._alpha = alpha = (mean * scale.reciprocal()).clamp_(-HORIZON, HORIZON)
         argument = alpha * minus_root_half
         self._cdf = cdf = torch.erfc(argument).mul_(half)
         self._pdf = pdf = (argument * argument).neg_().exp_() * inverse_root_2pi
@@ -99,7 +97,7 @@ class ReLUExpansion(Expansion):
         self._table: tuple[Tensor, ...] | None = None
         self.mean = torch.addcmul(scale * pdf, mean, cdf)
         if torch.is_grad_enabled():
-            warn_at_kinks("relu", mean, variance, alpha.abs() < _HORIZON)
+            warn_at_kinks("relu", mean, variance, alpha.abs() < HORIZON)
 
     def coefficient(self, degree: int, power: int = 1) -> Float[Tensor, " n"]:
         """See the base class."""

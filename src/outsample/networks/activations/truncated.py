@@ -27,7 +27,7 @@ Pieces = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Knots:
-    """A piecewise polynomial of degree R, re-expanded about its m breakpoints (knots)."""
+    """A piecewise polynomial, re-expanded about its m breakpoints (knots)."""
 
     points: Float[Tensor, " m"]
     #: Taylor coefficients about each knot of the piece below (0) and above (1) it.
@@ -77,17 +77,19 @@ class PiecewiseExpansion(Expansion):
         mu, sigma = mean.double(), self.scale.double()
         points, taylor = knots.points.to(mu.device)[:, None], knots.taylor.to(mu.device)
 
-        nearest = (points - mu).detach().abs().argmin(0)
-        above = (mu.detach() >= points[nearest, 0]).long()
-        base = taylor[nearest, above].T
+        piece = (mu >= points).sum(0)
+        lower, upper = (piece - 1).clamp_min(0), piece.clamp_max(len(points) - 1)
+        closer = (points[upper, 0] - mu).abs() < (points[lower, 0] - mu).abs()
+        nearest = torch.where(closer, upper, lower)
+        base = taylor[nearest, (nearest < piece).long()].T
         value, slopes = base[0], torch.cat((torch.zeros_like(base[:1]), base[1:]))
         series = gaussian_series(slopes, mu - points[nearest, 0], sigma)
 
         # A sign makes the distance positive; abs() would lose the gradient at a knot.
         index = torch.arange(len(points), device=mu.device)[:, None]
-        upward = index >= nearest + above
+        upward = index >= piece
         self._sign = torch.where(upward, 1.0, -1.0).to(mu)
-        distance = self._sign * (points - mu) / sigma
+        distance = self._sign * (points - mu) * sigma.reciprocal()
         reached = (distance < HORIZON).detach()
         x = distance.clamp(max=HORIZON)
         tail, self._pdf = upper_tail(x), density(x)
