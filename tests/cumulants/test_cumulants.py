@@ -6,12 +6,12 @@ import mpmath
 import pytest
 import torch
 from hypothesis import given, settings
-from tests.battery import NetworkEstimatorBattery, gaussian, mlp
+from tests.battery import gaussian, mlp
 from tests.conftest import Golden
+from tests.cumulants.one_hidden_layer import OneHiddenLayer
 from torch import Tensor, nn
 
 import outsample as ou
-from outsample.problem import Problem
 
 ORDERS = [ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")]
 CLOSED_FORMS = [
@@ -19,28 +19,6 @@ CLOSED_FORMS = [
     *("erf", "gelu", "sin"),
 ]
 NAMES = [*CLOSED_FORMS, "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "elu"]
-
-
-class OneHiddenLayer(NetworkEstimatorBattery):
-    """With one hidden layer every order is exact."""
-
-    tolerance = 1e-12
-
-    def make_problem(self, dtype: torch.dtype) -> Problem:
-        return ou.NetworkMean(mlp(6, 9, 3, dtype=dtype), gaussian(6, dtype=dtype))
-
-    def exact_value(self, problem: Problem) -> Tensor:
-        """ReLU at Gaussians: E = μ Φ(μ/σ) + σ φ(μ/σ), in high precision."""
-        net = mlp(6, 9, 3)
-        law = gaussian(6)
-        with torch.no_grad():
-            mean = net[0](law.mean)
-            std = (net[0].weight @ law.covariance @ net[0].weight.T).diagonal().sqrt()
-            hidden = [
-                float(m * mpmath.ncdf(m / s) + s * mpmath.npdf(m / s))
-                for m, s in zip(mean.tolist(), std.tolist(), strict=True)
-            ]
-            return net[2](torch.tensor(hidden, dtype=torch.float64))
 
 
 class TestOrder1(OneHiddenLayer):
