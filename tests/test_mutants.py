@@ -40,8 +40,8 @@ MUTANTS = {
     ),
     "third cumulant on two neurons": (
         STEP,
-        "torch.outer(p, h1), value=2",
-        "torch.outer(p, h1), value=3",
+        "torch.stack((h1, p)), value=1 / 3",
+        "torch.stack((h1, p)), value=1 / 2",
         PROPAGATION,
     ),
     "projection of the third cumulant": (STEP, "(3 / (n + 2))", "(3 / n)", PROPAGATION),

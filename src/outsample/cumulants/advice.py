@@ -51,7 +51,8 @@ class CovarianceSubspace(TrackingAdvice):
             columns (to 1e-3 in float32, 1e-6 in float64), or a negative ``third``.
 
     Example:
-        >>> CovarianceSubspace((torch.eye(4)[:, :2], torch.eye(3)[:, :0])).size
+        >>> import torch, outsample as ou
+        >>> ou.CovarianceSubspace((torch.eye(4)[:, :2], torch.eye(3)[:, :0])).size
         8
     """
 
@@ -126,7 +127,8 @@ class CovariancePattern(TrackingAdvice):
         InputError: for rows that are not pairs i < j of distinct indices, or named twice.
 
     Example:
-        >>> CovariancePattern((torch.tensor([[0, 2], [1, 2]]),)).size
+        >>> import torch, outsample as ou
+        >>> ou.CovariancePattern((torch.tensor([[0, 2], [1, 2]]),)).size
         4
     """
 

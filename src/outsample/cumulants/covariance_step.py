@@ -32,7 +32,7 @@ class Traces:
 def basic_step(covariance: Float[Tensor, "n n"], expansion: Expansion) -> Float[Tensor, "n n"]:
     """Covariance of φ(Z): C_ij h_1(i) h_1(j) off the diagonal, exact Gaussian variances on it."""
     slope = expansion.coefficient(1) / expansion.scale
-    out = covariance * torch.outer(slope, slope)
+    out = (covariance * slope).mul_(slope[:, None])
     out.diagonal().copy_(expansion.coefficient(0, 2))
     return out
 
@@ -46,6 +46,7 @@ def augmented_step(
     are κ_iii and κ_iiii.  ``traces`` is None while Z is exactly Gaussian.
     """
     # Constants go into value= and alpha=: at small widths every operation's overhead counts.
+    # Updates are in place: at large widths new n × n matrices cost more than their arithmetic.
     n, e, precision = covariance.shape[0], expansion.coefficient, expansion.scale.reciprocal()
     mean, d1, d2 = expansion.mean, e(1, 2), e(2, 2)
     kept = None if traces is None else _Kept(traces)
@@ -65,7 +66,7 @@ def augmented_step(
     double = covariance * covariance
     if kept is not None:
         kept.add_to_double(double)
-    out = (covariance * torch.outer(h1, h1)).addcmul_(double, torch.outer(h2, h2), value=1 / 2)
+    out = (covariance * h1).mul_(h1[:, None]).addcmul_(double * h2, h2[:, None], value=1 / 2)
     if kept is not None:
         kept.add_to_covariance(out, h1, h2)
     out.diagonal().copy_(kappa2)
@@ -131,8 +132,9 @@ class _Kept:
         """Add κ_iij / 2 · h_2(i) h_1(j), its transpose, and the rest of κ_iijj / 4 · h_2 h_2."""
         p, q = self.a * h2, self.g * h2
         r = torch.addcmul(self.a * h1, self.s, q, value=1 / 4)
-        half = torch.outer(q, r).addcmul_(self.metric, torch.outer(p, h1), value=2)
-        out.add_(half, alpha=1 / 6).add_(half.T, alpha=1 / 6)
+        # x yᵀ + y xᵀ as one product of n × 2 matrices
+        out.addcmul_(self.metric, torch.stack((p, h1), 1) @ torch.stack((h1, p)), value=1 / 3)
+        out.addmm_(torch.stack((q, r), 1), torch.stack((r, q)), alpha=1 / 6)
 
     def add_to_rows(self, by1: Tensor, by2: Tensor, d1: Tensor, d2: Tensor) -> None:
         """Add the same diagrams with d_k(j) for h_k(j), summed over j ≠ i."""

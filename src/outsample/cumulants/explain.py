@@ -15,22 +15,21 @@ from outsample.cumulants.tracking import ActivationStep, activation_layers
 from outsample.estimator import Explainer, positive_integer
 from outsample.problem import Problem
 
-#: Rounds of subspace iteration, with twice the rank wanted.
+#: Rounds of subspace iteration, on a block of 2 r + 8 vectors.
 _ROUNDS = 4
-#: A reader is followed if covariances multiply what it reads from independent neurons by this.
-_COHERENT = 2.0
 
 
 @dataclass(frozen=True)
 class CorrelationExplainer(Explainer):
     """Finds low-rank advice: what the next layer reads from neurons that move together.
 
-    The only covariances of a layer that matter are those that its reader, the next affine map W,
-    adds up.  So with K the layer's covariance less each neuron's own noise, the readings are
-    Wᵀu for the leading eigenvectors u of W K Wᵀ, the next layer's common covariance.  They are
-    found by subspace iteration, layer by layer along a propagation that tracks what was found so
-    far: O(n² r) operations a layer and no n × n covariance.  The last layer of activations has
-    no reader whose mean its covariances could change, and gets no readings.
+    Of a layer's covariance only what its reader, the next affine map W, adds up can matter.  So
+    with K the layer's covariance less each neuron's own noise and A the reader's WᵀW, cleaned of
+    the random part of W, the readings are A^½ u for the leading eigenvectors u of A^½ K A^½.
+    They are found by subspace iteration, layer by layer along a propagation that tracks what was
+    found so far: O(n² r) operations a layer and no n × n covariance.  In a random network A is a
+    multiple of the identity and u are the principal directions of K.  Behind the last layer of
+    activations no mean depends on its covariances: it gets no readings.
 
     Deterministic; no random numbers.
 
@@ -48,7 +47,7 @@ class CorrelationExplainer(Explainer):
         ...     torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2),
         ... )
         >>> problem = ou.NetworkMean(net, ou.Gaussian.standard(8))
-        >>> CorrelationExplainer(rank=2).explain(problem).size
+        >>> ou.CorrelationExplainer(rank=2).explain(problem).size
         16
     """
 
@@ -77,8 +76,8 @@ class CorrelationExplainer(Explainer):
             if place == len(layers) - 1:
                 readings.append(mean.new_zeros(mean.shape[0], 0))
                 break
-            found, law = _best(step, layers[place + 1][0].weight, self.rank)
-            readings.append(found)
+            readings.append(_readings(step, layers[place + 1][0].weight, self.rank))
+            law, _ = step.low_rank(readings[-1], 0)
         return CovarianceSubspace(tuple(readings), self.third)
 
 
@@ -127,32 +126,54 @@ class PairExplainer(Explainer):
         return CovariancePattern(tuple(kept))
 
 
-def _best(
-    step: ActivationStep, reader: Float[Tensor, "m n"], rank: int
-) -> tuple[Float[Tensor, "n r"], Law]:
-    """The readings to track, and the law that tracks them."""
-    readings = _leading(step, reader, rank)
-    law, _ = step.low_rank(readings, 0)
-    alone = step.independent().variance(reader).sum()
-    if law.variance(reader).sum() < _COHERENT * alone:
-        n = reader.shape[1]
-        blind = torch.eye(n, dtype=reader.dtype, device=reader.device)
-        readings = _leading(step, blind, rank)
-        law, _ = step.low_rank(readings, 0)
-    return readings, law
+class _Reader:
+    """The square root of A = E[WᵀW], W a signal plus independent noise, as an operator.
+
+    What the next layer adds up of an error Δ in the covariance is wᵢᵀΔwᵢ for the rows of W.  The
+    noise in W is independent of Δ, so the readings must not be chosen by it: directions that it
+    happens to favour are a biased sample of what is there, worse than none.  The signal is taken
+    to be the singular values beyond the edge σ(√m + √n) of the noise's (Marchenko and Pastur,
+    Math. USSR Sbornik 1, 1967); all others are set to their root mean square σ√m.
+    """
+
+    def __init__(self, weight: Float[Tensor, "m n"], count: int) -> None:
+        m, n = weight.shape
+        basis = _start(n, count, weight)
+        for _ in range(_ROUNDS):
+            basis = torch.linalg.qr(weight.T @ (weight @ basis))[0]
+        _, values, turn = torch.linalg.svd(weight @ basis, full_matrices=False)
+        energy, edge, signal = weight.square().sum(), (m**0.5 + n**0.5), 0
+        while True:  # each signal found lowers the noise that hides the next
+            rest = max(m - signal, 1) * max(n - signal, 1)
+            noise = ((energy - values[:signal].square().sum()).clamp_min(0) / rest).sqrt()
+            found = int((values > noise * edge).sum())
+            if found <= signal:
+                break
+            signal = found
+        self._floor = noise * m**0.5
+        self._directions = basis @ turn[:signal].T
+        self._gains = (values[:signal] - self._floor)[:, None]
+
+    def __call__(self, x: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """A^½ x."""
+        return self._floor * x + self._directions @ (self._gains * (self._directions.T @ x))
 
 
-def _leading(step: ActivationStep, reader: Float[Tensor, "m n"], rank: int) -> Float[Tensor, "n r"]:
-    """Wᵀu for the leading eigenvectors u of W K Wᵀ, orthonormalised, leading first."""
-    rank = min(rank, *reader.shape)
-    read = _start(reader.shape[0], min(2 * rank, *reader.shape), reader)
+def _readings(
+    step: ActivationStep, weight: Float[Tensor, "m n"], rank: int
+) -> Float[Tensor, "n r"]:
+    """A^½ u for the leading eigenvectors u of A^½ K A^½, orthonormalised, leading first."""
+    n = weight.shape[1]
+    rank, block = min(rank, n), min(2 * rank + 8, n)
+    reader = _Reader(weight, block)
+    vectors = _start(n, block, weight)
     for _ in range(_ROUNDS):
-        basis = torch.linalg.qr(reader.T @ read)[0]
-        read = torch.linalg.qr(reader @ step.response(basis))[0]
-    basis, mixing = torch.linalg.qr(reader.T @ read)
-    common = read.T @ (reader @ (step.response(basis) @ mixing))
-    vectors = torch.linalg.eigh((common + common.T) / 2)[1]
-    return torch.linalg.qr(reader.T @ (read @ vectors.flip(1)[:, :rank]))[0]
+        basis = torch.linalg.qr(reader(vectors))[0]
+        vectors = torch.linalg.qr(reader(step.response(basis)))[0]
+    basis, mixing = torch.linalg.qr(reader(vectors))
+    common = vectors.T @ reader(step.response(basis) @ mixing)
+    leading = torch.linalg.eigh((common + common.T) / 2)[1].flip(1)[:, :rank]
+    return torch.linalg.qr(reader(vectors @ leading))[0]
 
 
 def _start(n: int, r: int, like: Tensor) -> Float[Tensor, "n r"]:

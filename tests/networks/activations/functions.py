@@ -78,9 +78,7 @@ QUADRATURE = {
     "tanh": Case(from_name("tanh"), mp.tanh, (0,), 1e-11),
     "sigmoid": Case(from_name("sigmoid"), lambda x: 1 / (1 + mp.exp(-x)), (0,), 1e-11),
     "softplus": Case(Softplus(1.5, 4.0), _softplus, (0, mp.mpf(8) / 3), 1e-11),
-    "elu": Case(
-        ELU(1.5), lambda x: x if x > 0 else 1.5 * mp.expm1(x), (0,), 1e-11, smooth=False
-    ),
+    "elu": Case(ELU(1.5), lambda x: x if x > 0 else 1.5 * mp.expm1(x), (0,), 1e-11, smooth=False),
     "erf": Case(from_name("erf"), mp.erf, (0,), 1e-11),
     "sin": Case(from_name("sin"), mp.sin, (), 1e-11),
     "laplace": Case(

@@ -30,7 +30,9 @@ def gaussian_nodes(places, mu, sigma, *, finest=1.0, width=13):
 def coefficients(function, places, mu, sigma, keys, **options):
     """The mean, the e_{k,p} for (k, p) in ``keys``, and the size of φ − mean over ±6σ."""
     mu, sigma = mp.mpf(mu), mp.mpf(sigma)
-    nodes = [(g, w, function(mu + sigma * g)) for g, w in gaussian_nodes(places, mu, sigma, **options)]
+    nodes = [
+        (g, w, function(mu + sigma * g)) for g, w in gaussian_nodes(places, mu, sigma, **options)
+    ]
     mean = mp.fsum(w * y for _, w, y in nodes)
     size = max(abs(y - mean) for g, _, y in nodes if abs(g) < 6)
     powers = {p: [w * (y - mean) ** p for _, w, y in nodes] for p in {p for _, p in keys}}

@@ -77,7 +77,7 @@ class Activation(ABC):
         for k in range(1, degree + 1):
             power = power * correlation
             e = expansion.coefficient(k) / math.sqrt(math.factorial(k))
-            total = total + power * e * e[:, None]
+            total = total + power * (e * e[:, None])
             explained = explained + e * e
         share = ((variance - explained) / variance).detach().clamp_min(0).nan_to_num(0.0).sqrt()
         bound = ((power * correlation).detach().abs() * share * share[:, None]).max()
@@ -93,7 +93,7 @@ def positive(variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """
     floor = torch.finfo(variance.dtype).tiny
     if torch.is_grad_enabled() and variance.requires_grad:
-        return variance + (floor - variance).clamp_min(0).detach()
+        return (variance - variance.detach()) + variance.detach().clamp_min(floor)
     return variance.clamp_min(floor)
 
 
@@ -110,6 +110,6 @@ def off_diagonal_correlation(
     Rounding beyond ±1 is clipped in value only, so that duplicated neurons keep their gradient.
     """
     precision = scale.reciprocal()
-    ratio = (covariance * precision[:, None] * precision).clamp(-2, 2)
-    ratio = ratio + (ratio.clamp(-1, 1) - ratio).detach()
+    ratio = (covariance * (precision[:, None] * precision)).clamp(-2, 2)
+    ratio = (ratio - ratio.detach()) + ratio.detach().clamp(-1, 1)
     return torch.diagonal_scatter(ratio, torch.zeros_like(scale))

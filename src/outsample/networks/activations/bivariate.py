@@ -40,8 +40,8 @@ def kinked_covariance(
         result = sum_over_pairs(orthant, x, jumps, correlation)
     else:
         slope = expansion.coefficient(1)
-        result = sum_over_pairs(ramp, x, jumps, correlation) * scale[:, None] * scale
-        result = result + correlation * slope[:, None] * slope
+        result = sum_over_pairs(ramp, x, jumps, correlation) * (scale[:, None] * scale)
+        result = result + correlation * (slope[:, None] * slope)
     return torch.diagonal_scatter(result, expansion.coefficient(0, 2))
 
 

@@ -176,11 +176,11 @@ class Sin(Activation):
         half = expansion.scale * expansion.scale / 2
         above, zero = covariance > 0, torch.zeros_like(covariance)
         plus, minus = torch.where(above, covariance, zero), torch.where(above, zero, -covariance)
-        outer = torch.exp(plus + minus - half[:, None] - half)
+        outer = torch.exp(plus + minus - (half[:, None] + half))
         sinh = outer * (torch.expm1(-2 * minus) - torch.expm1(-2 * plus)) / 2
         cosh = outer * torch.expm1(-plus - minus).square() / 2
         sin, cos = torch.sin(mean), torch.cos(mean)
-        result = sinh * cos[:, None] * cos + cosh * sin[:, None] * sin
+        result = sinh * (cos[:, None] * cos) + cosh * (sin[:, None] * sin)
         return torch.diagonal_scatter(result, expansion.coefficient(0, 2)), None
 
 

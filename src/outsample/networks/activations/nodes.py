@@ -62,14 +62,17 @@ class Nodes(Expansion):
         powers: "dict[int, Float[Tensor, 'n nodes']]",
         size: Float[Tensor, " n"],
         noise: Float[Tensor, " n"],
+        aliased: Float[Tensor, " n"],
         rule: Rule,
     ) -> None:
         """Take the mean and powers, the first at least, of the deviations in units of ``size``.
 
-        ``noise`` is what rounding may do to the deviations, in the same units.
+        In the same units, ``noise`` is what rounding may do to the deviations and ``aliased`` is
+        how far they are, between the nodes, from what the nodes suggest.
         """
         self.mean, self.scale = mean, scale
-        self._powers, self._size, self._noise, self._rule = powers, size, noise, rule
+        self._powers, self._size, self._rule = powers, size, rule
+        self._noise, self._aliased = noise, aliased
 
     @classmethod
     def of(
@@ -79,6 +82,7 @@ class Nodes(Expansion):
         value: Float[Tensor, " n"],
         changes: Float[Tensor, "n nodes"],
         rule: Rule,
+        aliased: Float[Tensor, " n"] | None = None,
     ) -> "Nodes":
         """Take φ(μ) and the changes φ(x) − φ(μ) at the nodes x = μ + σg."""
         shift = rule.sum(changes)
@@ -88,7 +92,8 @@ class Nodes(Expansion):
         mean = value + shift
         lost = (mean.abs() / size + (mu / sigma).abs() + 1).detach()
         noise = 64 * torch.finfo(torch.float64).eps * lost
-        return cls(mean, sigma, {1: deviations}, size, noise, rule)
+        aliased = torch.zeros_like(size) if aliased is None else aliased / size
+        return cls(mean, sigma, {1: deviations}, size, noise, aliased, rule)
 
     def coefficient(self, degree: int, power: int = 1) -> Float[Tensor, " n"]:
         """See the base class."""
@@ -99,17 +104,18 @@ class Nodes(Expansion):
     def select(self, rows: Bool[Tensor, " n"]) -> "Nodes":
         """The expansion of some of the neurons."""
         powers = {power: values[rows] for power, values in self._powers.items()}
-        mean, scale, size, noise = (
-            t[rows] for t in (self.mean, self.scale, self._size, self._noise)
+        mean, scale, size, noise, aliased = (
+            t[rows] for t in (self.mean, self.scale, self._size, self._noise, self._aliased)
         )
-        return Nodes(mean, scale, powers, size, noise, self._rule.select(rows))
+        return Nodes(mean, scale, powers, size, noise, aliased, self._rule.select(rows))
 
     def error(self) -> Float[Tensor, " n"]:
         """Estimated relative error of the coefficients up to degree 4 and power 4.
 
         Thinning the nodes twice gives two changes; the next is extrapolated, cautiously, by the
         root of their ratio, beyond what the rounding of the function's values explains.  What
-        is left out beyond the window's ends, by Mills' ratio, counts as error too.
+        is left out beyond the window's ends, by Mills' ratio, counts as error too; and a wave
+        too fast for the nodes, which looks slow on any part of them, as no accuracy at all.
         """
         probes = self._rule.probes
         width = torch.tensor(self._rule.width, dtype=torch.float64)
@@ -125,7 +131,9 @@ class Nodes(Expansion):
         first, second = (torch.cat(changes, 1).amax(1) for changes in (earlier, later))
         second = second.clamp_min(0)
         ratio = second / torch.maximum(first, second).clamp_min(torch.finfo(torch.float64).tiny)
-        return torch.maximum(second * ratio.sqrt(), torch.cat(ends, 1).amax(1))
+        error = torch.maximum(second * ratio.sqrt(), torch.cat(ends, 1).amax(1))
+        spread = self._rule.sum(self._power(2).detach()).sqrt()
+        return torch.where(self._aliased > 1e-3 * spread + self._noise, 1.0, error)
 
     def _power(self, power: int) -> Float[Tensor, "n nodes"]:
         if power not in self._powers:
@@ -142,10 +150,12 @@ def trapezoid(
     width: float,
 ) -> Nodes:
     """The trapezoidal rule in g: exponentially convergent for analytic functions."""
-    rule = _trapezoid(intervals, width, mu.device)
+    rule, probes, interpolation = _trapezoid(intervals, width, mu.device)
     value = function(mu)
-    x = torch.addcmul(mu[:, None], sigma[:, None], rule.g)
-    return Nodes.of(mu, sigma, value, function(x) - value[:, None], rule)
+    x = torch.addcmul(mu[:, None], sigma[:, None], torch.cat((rule.g, probes)))
+    changes = function(x) - value[:, None]
+    aliased = (changes.detach() @ interpolation).abs().amax(-1)
+    return Nodes.of(mu, sigma, value, changes[:, : len(rule.g)], rule, aliased)
 
 
 def tanh_sinh(
@@ -182,9 +192,19 @@ def tanh_sinh(
 
 
 @lru_cache(maxsize=16)
-def _trapezoid(intervals: int, width: float, device: torch.device) -> Rule:
+def _trapezoid(intervals: int, width: float, device: torch.device) -> tuple[Rule, Tensor, Tensor]:
+    """The rule, some places between its nodes, and a check on the values at all of them.
+
+    The values' product with the matrix (nodes and places, places) is the difference, at the
+    places, of f √pdf from its interpolation between the nodes by Whittaker's cardinal series.
+    """
     g = torch.linspace(-width, width, intervals + 1, dtype=torch.float64, device=device)
-    return Rule(g, density(g) * (2 * width / intervals), _thinned(g), width)
+    step = 2 * width / intervals
+    golden = torch.arange(1, 7, dtype=torch.float64, device=device) * 0.6180339887498949
+    places = 5 * (golden % 1) - 2.5
+    cardinal = torch.sinc((places - g[:, None]) / step) * density(g).sqrt()[:, None]
+    check = torch.cat((cardinal, -torch.diag(density(places).sqrt())))
+    return Rule(g, density(g) * step, _thinned(g), width), places, check
 
 
 @lru_cache(maxsize=16)
