@@ -1,6 +1,6 @@
 """What advice is worth to propagation: a few tracked correlations against all and against none.
 
-For a network trained on digits (64-256-256-256-10; inputs: a Gaussian fitted to each class, pixel
+For networks trained on digits (64-256-256-256-10; inputs: a Gaussian fitted to each class, pixel
 noise around one test image of each class, and advice found for other inputs than it is used on)
 and for random ReLU networks (width 256, 4 hidden layers), the mean outputs' squared error against
 moment-matched sampling, pooled over inputs, networks and outputs, and the share of
@@ -8,7 +8,7 @@ moment-matched sampling, pooled over inputs, networks and outputs, and the share
     (error of keeping none - error with advice) / (error of keeping none - error of keeping all)
 
 in squared error and in its root.  "None" is mean propagation, "all" order 2, basic.  Then FLOPs
-and seconds of an estimate.  One thread; about 6 minutes on two cores.
+and seconds of an estimate.  One thread; about 10 minutes on two cores.
 
     python benchmarks/advice.py
 """
@@ -16,12 +16,12 @@ and seconds of an estimate.  One thread; about 6 minutes on two cores.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import outsample as ou
 from common import machine, write_results
@@ -108,46 +108,49 @@ def blind(rank: int) -> Callable[[ou.NetworkMean], Advice]:
     return explain
 
 
+def advice_for(
+    problem: ou.NetworkMean, neighbour: ou.NetworkMean, where: str, whole: ou.NetworkMean
+) -> Iterator[tuple[str, Advice]]:
+    """What is tried on one input of a digits network: its own advice, and that of others."""
+    for rank in (2, 4, 8, 16):
+        yield f"rank {rank}", low_rank(rank)(problem)
+    for rank in (8, 16):
+        yield f"rank {rank}, third 8", low_rank(rank, 8)(problem)
+    for count in (1024, 4096, 16384):
+        yield f"{count} pairs", pairs(count)(problem)
+    yield "rank 8, random readings", blind(8)(problem)
+    for rank in (4, 8, 16):
+        yield f"rank {rank}, from {where}", low_rank(rank)(neighbour)
+        yield f"rank {rank}, from all digits", low_rank(rank)(whole)
+    yield f"rank 8, third 8, from {where}", low_rank(8, 8)(neighbour)
+
+
 def digits(options: argparse.Namespace) -> dict[str, Any]:
-    """Advice on a trained network, for the input it was found for and for others."""
-    data = load_digits(options.seed)
-    network = train_network(data, options.seed)
-    print(f"digits network: accuracy {accuracy(network, data):.1%}")
-    network = network.double()
-    labels = range(10)
-    images = [data.test_images[data.test_labels == label][0] for label in labels]
-    whole = ou.NetworkMean(network, ou.Gaussian.fit(data.images))
-    kinds = {
-        "class": [ou.NetworkMean(network, of_class(data, label)) for label in labels],
-        "pixel noise": [ou.NetworkMean(network, ou.Gaussian(x, NOISE**2)) for x in images],
-    }
-    found: dict[str, Any] = {}
-    for kind, problems in kinds.items():
-        table = Table()
-        for label, problem in enumerate(problems):
-            truth = table.truth(problem, options.samples, options.seed + label)
-
-            def use(name: str, advice: Advice, on: ou.NetworkMean = problem, t: Tensor = truth):
-                table.add(name, NONE.estimate(on, advice).value, t)
-
-            table.add("none", NONE.estimate(problem).value, truth)
-            table.add("all", ALL.estimate(problem).value, truth)
-            for rank in (2, 4, 8, 16):
-                use(f"rank {rank}", low_rank(rank)(problem))
-            for rank in (8, 16):
-                use(f"rank {rank}, third 8", low_rank(rank, 8)(problem))
-            for count in (1024, 4096, 16384):
-                use(f"{count} pairs", pairs(count)(problem))
-            use("rank 8, random readings", blind(8)(problem))
-            other = kinds["class"][label if kind == "pixel noise" else (label + 1) % 10]
-            where = "this class" if kind == "pixel noise" else "the next class"
-            for rank in (4, 8):
-                use(f"rank {rank}, found for {where}", low_rank(rank)(other))
-                use(f"rank {rank}, found for all digits", low_rank(rank)(whole))
-            use(f"rank 8, third 8, found for {where}", low_rank(8, 8)(other))
-        table.print(f"digits, {kind}")
-        found[kind] = table.results()
-    return found
+    """Advice on trained networks, for the input it was found for and for others."""
+    tables: dict[str, Table] = {}
+    for seed in range(options.seed, options.seed + options.networks):
+        data = load_digits(seed)
+        network = train_network(data, seed)
+        print(f"digits network {seed}: accuracy {accuracy(network, data):.1%}", flush=True)
+        network = network.double()
+        whole = ou.NetworkMean(network, ou.Gaussian.fit(data.images))
+        classes = [ou.NetworkMean(network, of_class(data, label)) for label in range(10)]
+        for label in range(10):
+            image = data.test_images[data.test_labels == label][0]
+            noisy = ou.NetworkMean(network, ou.Gaussian(image, NOISE**2))
+            for kind, problem, neighbour, where in (
+                ("class", classes[label], classes[(label + 1) % 10], "the next class"),
+                ("pixel noise", noisy, classes[label], "its class"),
+            ):
+                table = tables.setdefault(kind, Table())
+                truth = table.truth(problem, options.samples, 100 * seed + label)
+                table.add("none", NONE.estimate(problem).value, truth)
+                table.add("all", ALL.estimate(problem).value, truth)
+                for name, advice in advice_for(problem, neighbour, where, whole):
+                    table.add(name, NONE.estimate(problem, advice).value, truth)
+    for kind, table in tables.items():
+        table.print(f"digits, {kind}, {options.networks} networks")
+    return {kind: table.results() for kind, table in tables.items()}
 
 
 def random_networks(options: argparse.Namespace, outputs: int, count: int) -> dict[str, Any]:
@@ -218,12 +221,14 @@ def costs(width: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--networks", type=int, default=3, help="trained on digits")
     parser.add_argument("--samples", type=int, default=1 << 20, help="behind each truth, at most")
     parser.add_argument("--output", default="benchmarks/results/advice.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = {
-        "command": f"python benchmarks/advice.py --seed {options.seed} --samples {options.samples}",
+        "command": f"python benchmarks/advice.py --seed {options.seed} "
+        f"--networks {options.networks} --samples {options.samples}",
         "machine": machine(),
         "digits": digits(options),
         "random": {

@@ -11,7 +11,7 @@ line and against measured plain Monte Carlo with N samples, so that the true rat
 - noisy truth: truths of as many samples as the estimator or fewer, where no win may be claimed.
 
 Power is the share of "beats" if sampling gets a half or a quarter of the samples (true ratio 2, 4).
-About 20 minutes on one core.
+About half an hour on one core.
 
     python benchmarks/verdict_calibration.py
 """
@@ -211,7 +211,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         tallies = [r[opponent] for r in chosen for opponent in ("analytic", "measured")]
         coverage = [t["coverage"] for t in tallies]
         out[name] = {
-            "coverage": [min(coverage), float(np.mean(coverage)), max(coverage)],
+            "coverage (least, mean, most)": [
+                min(coverage),
+                float(np.mean(coverage)),
+                max(coverage),
+            ],
+            "tables": len(coverage),
+            "covering less than 93 %": sum(c < 0.93 for c in coverage),
+            "covering more than 97 %": sum(c > 0.97 for c in coverage),
             "false beats": max(t["beats"] for t in tallies),
             "percentile coverage": [
                 min(r["percentile"]["coverage"] for r in chosen),

@@ -117,6 +117,12 @@ def test_no_setting_is_governed_by_epsilon_unless_said(problem: ou.NetworkMean) 
         Constant.at(0.1, problem)
 
 
+def test_a_bare_network_is_refused() -> None:
+    for call in (ou.estimate, ou.Cumulants(2).estimate, ou.MonteCarlo(16).estimate):
+        with pytest.raises(ou.InputError, match="NetworkMean"):
+            call(mlp(4, 5, 3))
+
+
 def test_worst_trust() -> None:
     assert worst_trust("ok", "unreliable", "low_confidence") == "unreliable"
     assert worst_trust() == "ok"

@@ -16,6 +16,7 @@ from outsample.cumulants import (
     Cumulants,
     ExactCovariance,
     MeanPropagation,
+    PairExplainer,
 )
 from outsample.default import estimate
 from outsample.distributions import Gaussian
@@ -67,6 +68,7 @@ __all__ = [
     "NumericalWarning",
     "OutsampleError",
     "OutsampleWarning",
+    "PairExplainer",
     "Problem",
     "QuasiMonteCarlo",
     "RandomnessError",

@@ -21,5 +21,7 @@ def estimate(problem: Problem) -> Estimate:
         >>> ou.estimate(ou.NetworkMean(torch.nn.ReLU(), ou.Gaussian.standard(1))).estimator
         Cumulants(order=2, variant='augmented', hidden=False)
     """
+    if not isinstance(problem, Problem):
+        return _PREFERRED[0].estimate(problem)  # which says what is expected
     chosen = next(e for e in _PREFERRED if e.accepts(problem) is None)
     return chosen.estimate(problem)

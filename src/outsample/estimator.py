@@ -142,7 +142,7 @@ class Estimate:
 
     def to_json(self, indent: int | None = None) -> str:
         """The estimate as a JSON document (fields as in :meth:`to_dict`)."""
-        return json.dumps(self.to_dict(), indent=indent)
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     def __repr__(self) -> str:
         value, error = self.value.detach().flatten(), self.standard_error
@@ -237,6 +237,11 @@ class Estimator(ABC):
             return count_flops(lambda: self._estimate(problem, explanation))
 
     def _admit(self, problem: Problem, explanation: Explanation | None) -> None:
+        if not isinstance(problem, Problem):
+            raise InputError(
+                f"{type(self).__name__}: problem is {type(problem).__name__}; expected a Problem, "
+                "such as NetworkMean(module, Gaussian.standard(n))"
+            )
         reason = self.accepts(problem)
         if reason is not None:
             raise UnsupportedProblem(
@@ -288,8 +293,11 @@ def _version_of(problem: Problem) -> int:
 
 
 def _plain(value: Any) -> Any:
+    """Numbers, strings and lists of them; what JSON has no word for, as null or as text."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().tolist()
+        return _plain(value.detach().cpu().tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
     if value is None or isinstance(value, bool | int | float | str):

@@ -282,6 +282,24 @@ def test_zero_variance_neurons() -> None:
             assert bool(torch.isfinite(parameter.grad).all())
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "abs", "square"])
+@pytest.mark.parametrize("bias", [-1.0, -30.0, 1.0])
+@pytest.mark.parametrize("weight", [0.0, 1e-9, 1e-3])
+def test_neurons_that_read_dead_ones(activation: str, bias: float, weight: float) -> None:
+    """The second layer's first neuron sees (nearly) a constant; the answer is right there."""
+    first, second = (nn.Linear(2, 2, dtype=torch.float64) for _ in range(2))
+    with torch.no_grad():
+        first.weight.copy_(torch.diag(torch.tensor([weight, 1.0])))
+        first.bias.copy_(torch.tensor([bias, 0.1]))
+        second.weight.copy_(torch.eye(2))
+        second.bias.fill_(0.3)
+    net = nn.Sequential(first, nn.ReLU(), second, ou.Elementwise(activation))
+    value = ou.Cumulants(2).estimate(ou.NetworkMean(net, ou.Gaussian.standard(2))).value
+    constant = net(torch.zeros(1, 2, dtype=torch.float64))[0, 0]
+    assert float((value[0] - constant).abs()) < 1e-2
+    assert bool(torch.isfinite(value).all())
+
+
 def test_kink_without_variance_warns_when_gradients_are_wanted() -> None:
     net = mlp(3, 4, 2)
     with torch.no_grad():

@@ -40,6 +40,8 @@ def test_linear_functionals_of_the_outputs() -> None:
     problem = ou.NetworkMean(mlp(5, 6, 3), gaussian(5), output=margins)
     whole = ou.NetworkMean(mlp(5, 6, 3), gaussian(5))
     assert problem.output_shape == (2,)
+    array = ou.NetworkMean(mlp(5, 6, 3), gaussian(5), output=margins.numpy())
+    assert torch.equal(array(problem.inputs.mean[None]), problem(problem.inputs.mean[None]))
     torch.testing.assert_close(
         ou.Cumulants(2).estimate(problem).value,
         margins.double() @ ou.Cumulants(2).estimate(whole).value,
@@ -171,6 +173,11 @@ def test_bad_networks(name: str) -> None:
 def test_unknown_modules_are_refused_by_name(module: nn.Module, name: str) -> None:
     with pytest.raises(ou.UnsupportedProblem, match=name):
         ou.NetworkMean(module, gaussian(4))
+
+
+def test_functions_that_mix_entries_are_refused() -> None:
+    with pytest.raises(ou.InputError, match="entry by entry"):
+        ou.Elementwise(lambda x: torch.softmax(x, -1))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""The command line: ``outsample demo``, ``estimate``, ``compare`` and ``doctor``.
-
-PyTorch is imported by the commands, not here, so that help stays quick.
-"""
+"""The command line: ``outsample demo``, ``estimate``, ``compare`` and ``doctor``."""
 
 from importlib.metadata import version
 from typing import Annotated

@@ -4,7 +4,7 @@ from outsample.cumulants.advice import CovariancePattern, CovarianceSubspace, Tr
 from outsample.cumulants.cumulants import Cumulants
 from outsample.cumulants.estimate import CumulantEstimate
 from outsample.cumulants.exact_covariance import ExactCovariance
-from outsample.cumulants.explain import CorrelationExplainer
+from outsample.cumulants.explain import CorrelationExplainer, PairExplainer
 from outsample.cumulants.mean_propagation import MeanPropagation
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Cumulants",
     "ExactCovariance",
     "MeanPropagation",
+    "PairExplainer",
     "TrackingAdvice",
 ]

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from outsample.networks.activations.base import Expansion
 
+#: Neurons whose variance per squared weight is this many times below the largest are capped.
+_SPREAD = 1e3
+
 
 @dataclass(frozen=True, slots=True)
 class Traces:
@@ -49,7 +52,7 @@ def augmented_step(
     # Updates are in place: at large widths new n × n matrices cost more than their arithmetic.
     n, e, precision = covariance.shape[0], expansion.coefficient, expansion.scale.reciprocal()
     mean, d1, d2 = expansion.mean, e(1, 2), e(2, 2)
-    kept = None if traces is None else _Kept(traces)
+    kept = None if traces is None else _Kept(traces, covariance.diagonal())
     if kept is None:
         kappa2, kappa3 = e(0, 2), e(0, 3)
         kappa4 = torch.addcmul(e(0, 4), kappa2, kappa2, value=-3)
@@ -93,11 +96,19 @@ class _Kept:
     κ_iijj = s (G_ii G_jj + 2 G_ij²) / 3.
     """
 
-    def __init__(self, traces: Traces) -> None:
-        self.a, self.s = traces.vector, traces.scalar
-        metric = traces.metric
+    def __init__(self, traces: Traces, variance: Tensor) -> None:
+        a, metric = traces.vector, traces.metric
         if metric is None:  # two activations in a row
-            metric = torch.diag(torch.ones_like(self.a))
+            metric = torch.diag(torch.ones_like(a))
+        # A neuron that reads (nearly) only constants has no higher cumulants either, but the
+        # traces spread those of the others over it: they are capped by its variance.
+        share = variance.detach() / metric.detach().diagonal()
+        low, high = torch.aminmax(share)
+        if not float(low) * _SPREAD >= float(high) > 0:
+            share = share.nan_to_num(0.0, posinf=0.0).clamp_min(0)
+            factor = (share * (_SPREAD / share.amax().clamp_min(1e-30))).clamp_max(1).sqrt()
+            a, metric = a * factor, metric * factor * factor[:, None]
+        self.a, self.s = a, traces.scalar
         self.metric, self.g = metric, metric.diagonal()
 
     def one_neuron(

@@ -98,7 +98,7 @@ class PairExplainer(Explainer):
         InputError: if ``pairs`` is not positive.
     """
 
-    pairs: int = 1024
+    pairs: int = 4096
 
     def __post_init__(self) -> None:
         positive_integer("PairExplainer", "pairs", self.pairs)

@@ -7,24 +7,19 @@ import torch
 from torch import Tensor
 
 from outsample.cumulants.advice import CovariancePattern, CovarianceSubspace, TrackingAdvice
-from outsample.cumulants.estimate import CumulantEstimate
-from outsample.cumulants.gaussian_input import (
-    affine_mean,
-    network_of,
-    pushed_variance,
-    refuse_unless_gaussian_network,
-)
+from outsample.cumulants.estimate import CumulantEstimate, Propagation
+from outsample.cumulants.gaussian_input import affine_mean, network_of, pushed_variance
 from outsample.cumulants.laws import Law, Plain
-from outsample.cumulants.monitor import VarianceMonitor
+from outsample.cumulants.monitor import VarianceMonitor, variance_round_off
 from outsample.cumulants.tracking import ActivationStep, activation_layers
 from outsample.distributions import Gaussian
-from outsample.estimator import Estimator, Explanation
+from outsample.estimator import Explanation
 from outsample.networks.graph import Affine, Graph
 from outsample.problem import Problem
 
 
 @dataclass(frozen=True)
-class MeanPropagation(Estimator):
+class MeanPropagation(Propagation):
     """Independent neurons with their own means and variances: the cheap classic.
 
     Mean and variance of every activation are those at a Gaussian pre-activation, which has mean
@@ -61,12 +56,7 @@ class MeanPropagation(Estimator):
 
     hidden: bool = False
 
-    mechanistic: ClassVar[bool] = True
     explanations: ClassVar[tuple[type[Explanation], ...]] = (CovarianceSubspace, CovariancePattern)
-
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes a NetworkMean whose input is Gaussian."""
-        return refuse_unless_gaussian_network(problem)
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem)
@@ -79,7 +69,7 @@ class MeanPropagation(Estimator):
         trust, reasons, diagnostics = monitor.verdict()
         if excess:
             over = torch.cat(excess)
-            diagnostics["overfull_neurons"] = int((over > 0).sum())
+            diagnostics["overfull_neurons"] = int((over > variance_round_off(over.dtype)).sum())
             diagnostics["largest_excess"] = float(over.max())
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),

@@ -12,6 +12,8 @@ from outsample.networks.graph import Affine, Graph
 
 #: Rounds of the fit to the off-diagonal part; each costs O(n r²) and gains a factor of about r/n.
 _ROUNDS = 5
+#: What is added to responses that may be linearly dependent, in units of their size.
+_LITTLE = 1e-6
 #: Skewness of a pre-activation beyond which the expansion in it is not trusted.
 _SKEWNESS = 1.0
 
@@ -38,9 +40,12 @@ class ActivationStep:
         self.incoming = before.variance(self.weight)
         expansion = activation.expand(affine_mean(affine, mean), self.incoming)
         self._coefficient = e = expansion.coefficient
-        self._precision = precision = 1 / expansion.scale
+        scale = expansion.scale
         #: h1 = E φ'(Z).
-        self.slope = e(1) * precision
+        self.slope = e(1) / scale
+        # Higher powers: where Z is constant up to rounding, its curvature must not blow that up.
+        round_off = torch.finfo(scale.dtype).eps ** 0.5 * scale.amax()
+        self._precision = precision = 1 / torch.maximum(scale, round_off)
         #: Mean and variance of every activation.
         self.mean, self.variance = expansion.mean, e(0, 2)
         self._third_before = third = before.third(self.weight)
@@ -98,9 +103,9 @@ class ActivationStep:
         to the largest of them, shape (n,).
         """
         response = self.response(readings)
-        # So small an amount of the readings themselves keeps the factorization differentiable.
+        # A little of the readings themselves keeps the factorization differentiable.
         size = response.detach().norm()
-        amount = torch.where(size > 0, size, 1) * torch.finfo(size.dtype).eps ** 0.5
+        amount = _LITTLE * torch.where(size > 0, size, 1)
         basis = torch.linalg.qr(response + amount * readings)[0]
         others = self.others(basis)
         core, common = _fit(basis, self.off_diagonal(basis, others), self.variance)
@@ -192,12 +197,14 @@ def _positive(
 ) -> tuple[Float[Tensor, "r r"], Float[Tensor, " n"]]:
     """The core made positive semidefinite, and diag(Q S Qᵀ).
 
-    Were all of each variance counted as common, S would be Qᵀ C Q, which is positive; the
-    smallest sufficient step there is taken, found by the concavity of the lowest eigenvalue.
+    Were all of each variance counted as common, S would be Qᵀ C Q, which is positive; a step
+    there is taken that suffices by the concavity of the lowest eigenvalue.
     """
     lowest = torch.linalg.eigvalsh(core)[0]
     if bool(lowest < 0):
         whole = core + basis.T @ ((variance - common)[:, None] * basis)
-        ceiling = torch.linalg.eigvalsh(whole)[0].clamp_min(0)
-        core = core + (whole - core) * (lowest / (lowest - ceiling))
+        ceiling = torch.linalg.eigvalsh(whole)[0]
+        # Corrections from third cumulants may leave even C indefinite: then it is shifted.
+        whole = whole + torch.diag((-ceiling).clamp_min(0).expand(len(whole)))
+        core = core + (whole - core) * (lowest / (lowest - ceiling.clamp_min(0)))
     return core, quadratic(basis, core)

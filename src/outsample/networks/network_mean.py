@@ -4,8 +4,10 @@ import operator
 from collections.abc import Hashable
 from typing import SupportsIndex
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from outsample.distributions import Gaussian
@@ -43,7 +45,7 @@ class NetworkMean(Problem):
         self,
         module: nn.Module,
         inputs: Distribution,
-        output: int | slice | Float[Tensor, "k outputs"] | None = None,
+        output: int | slice | Float[Tensor, "k outputs"] | NDArray[np.floating] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise InputError(
@@ -166,7 +168,7 @@ class NetworkMean(Problem):
 
 
 def _selection(
-    output: int | slice | Tensor | None, outputs: int, inputs: Distribution
+    output: int | slice | Tensor | NDArray[np.floating] | None, outputs: int, inputs: Distribution
 ) -> tuple[int | slice | Tensor | None, tuple[int, ...]]:
     """Validate the selection of outputs; return it in normal form with the output's shape."""
     if output is None:
@@ -178,6 +180,8 @@ def _selection(
         if (output.step or 1) < 0:
             raise InputError(f"NetworkMean: output = {output}; expected a positive step")
         return output, (count,)
+    if isinstance(output, np.ndarray):
+        output = torch.from_numpy(output)
     if isinstance(output, Tensor):
         if output.dim() != 2 or output.shape[1] != outputs or output.shape[0] < 1:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath as mp
 import torch
@@ -24,27 +25,27 @@ class Case:
     """An activation, the same function of one mpf, its kinks and sharp bends, and its accuracy."""
 
     activation: Activation
-    function: Callable[[mp.mpf], mp.mpf]
+    function: Callable[[Any], Any]
     places: tuple[float, ...] = ()
     tolerance: float = 1e-12
     smooth: bool = True
 
 
-def _clip(low: float, high: float) -> Callable[[mp.mpf], mp.mpf]:
+def _clip(low: float, high: float) -> Callable[[Any], Any]:
     return lambda x: min(max(x, mp.mpf(low)), mp.mpf(high))
 
 
-def _softplus(x: mp.mpf) -> mp.mpf:
+def _softplus(x: Any) -> Any:
     return x if 1.5 * x > 4 else mp.log1p(mp.exp(1.5 * x)) / 1.5
 
 
-def _pieces(x: mp.mpf) -> mp.mpf:
+def _pieces(x: Any) -> Any:
     if x < -0.5:
         return 1 + 2 * x
     return x * x if x < 1 else 2 - x + x * x / 2 - x**3 / 8
 
 
-def _cubic(x: mp.mpf) -> mp.mpf:
+def _cubic(x: Any) -> Any:
     return 1 - 2 * x + x * x / 2 + x**3 / 4
 
 

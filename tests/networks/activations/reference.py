@@ -1,6 +1,7 @@
 """Gaussian expectations in 30 digits, by another method than the library's own."""
 
 import math
+from itertools import pairwise
 
 import mpmath as mp
 from mpmath.calculus.quadrature import GaussLegendre
@@ -9,18 +10,18 @@ mp.mp.dps = 30
 _NODES = GaussLegendre(mp.mp).get_nodes(mp.mpf(-1), mp.mpf(1), 4, mp.mp.prec)  # 24 a panel
 
 
-def gaussian_nodes(places, mu, sigma, *, finest=1.0, width=13):
-    """Nodes g and weights for expectations, split at ``places`` of μ + σg and graded there."""
+def gaussian_nodes(kinks, bends, mu, sigma, *, finest=1.0, width=13):
+    """Nodes g and weights for expectations; μ + σg is cut at ``kinks``, graded at ``bends``."""
     cuts = {mp.mpf(j) for j in range(-width, width + 1)}
-    for place in places:
-        at = (mp.mpf(place) - mu) / sigma
+    cuts |= {(mp.mpf(place) - mu) / sigma for place in (*kinks, *bends)}
+    for place in bends:
         step = mp.mpf(1)
-        cuts.add(at)
         while step > finest:
             step /= 3
+            at = (mp.mpf(place) - mu) / sigma
             cuts |= {at - step, at + step}
     cuts = sorted(c for c in cuts if abs(c) <= width)
-    for low, high in zip(cuts, cuts[1:], strict=False):
+    for low, high in pairwise(cuts):
         half, middle = (high - low) / 2, (high + low) / 2
         for x, w in _NODES:
             g = middle + half * x
@@ -30,9 +31,8 @@ def gaussian_nodes(places, mu, sigma, *, finest=1.0, width=13):
 def coefficients(function, places, mu, sigma, keys, **options):
     """The mean, the e_{k,p} for (k, p) in ``keys``, and the size of φ − mean over ±6σ."""
     mu, sigma = mp.mpf(mu), mp.mpf(sigma)
-    nodes = [
-        (g, w, function(mu + sigma * g)) for g, w in gaussian_nodes(places, mu, sigma, **options)
-    ]
+    nodes = gaussian_nodes((), places, mu, sigma, **options)
+    nodes = [(g, w, function(mu + sigma * g)) for g, w in nodes]
     mean = mp.fsum(w * y for _, w, y in nodes)
     size = max(abs(y - mean) for g, _, y in nodes if abs(g) < 6)
     powers = {p: [w * (y - mean) ** p for _, w, y in nodes] for p in {p for _, p in keys}}
@@ -46,9 +46,8 @@ def covariance(function, conditional_mean, places, mu, sigma, rho):
     mu, sigma, rho = [mp.mpf(m) for m in mu], [mp.mpf(s) for s in sigma], mp.mpf(rho)
     rest = sigma[1] ** 2 * (1 - rho**2)
     images = [mu[0] + sigma[0] * (p - mu[1]) / sigma[1] / rho for p in places] if rho else []
-    nodes = gaussian_nodes(
-        [*places, *images], mu[0], sigma[0], finest=max(mp.sqrt(1 - rho**2), mp.mpf(10) ** -12)
-    )
+    finest = max(mp.sqrt(1 - rho**2), mp.mpf(10) ** -9)
+    nodes = gaussian_nodes(places, images, mu[0], sigma[0], finest=finest, width=9)
     means = [conditional_mean(m, s**2) for m, s in zip(mu, sigma, strict=True)]
     return mp.fsum(
         w

@@ -6,14 +6,14 @@ import warnings
 import mpmath as mp
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.networks.activations.functions import ALL, Case
+from tests.networks.activations.reference import coefficients, relative_error
 from torch import Tensor
 
 from outsample.errors import NumericalError, NumericalWarning
 from outsample.networks.activations import Activation, Expansion, ReLU, from_name
-from tests.networks.activations.functions import ALL, Case
-from tests.networks.activations.reference import coefficients, relative_error
 
 ORDERS = [(k, p) for p in range(1, 5) for k in range(5)]
 POINTS = [(0.0, 1.0), (-1.2, 0.4), (2.5, 1.9), (0.5, 1e-3), (1.0, 5.0)]
@@ -27,6 +27,13 @@ def expand(activation: Activation, mean: float, variance: float, **options: obje
 
 def number(value: Tensor) -> float:
     return float(value.detach())
+
+
+def gradient(value: Tensor, *arguments: Tensor) -> list[float]:
+    if not value.requires_grad:
+        return [0.0 for _ in arguments]
+    grads = torch.autograd.grad(value.sum(), arguments, retain_graph=True, materialize_grads=True)
+    return [float(g) for g in grads]
 
 
 def table(activation: Activation, mean: Tensor, variance: Tensor) -> Tensor:
@@ -121,25 +128,19 @@ def test_gradients_next_to_zero_variance(case: Case, variance: float) -> None:
         mean = torch.tensor([mu], dtype=torch.float64, requires_grad=True)
         v = torch.tensor([variance], dtype=torch.float64, requires_grad=True)
         e = case.activation.expand(mean, v)
-
-        def grad(value: Tensor) -> list[float]:
-            if not value.requires_grad:
-                return [0.0, 0.0]
-            grads = torch.autograd.grad(  # noqa: B023
-                value.sum(), (mean, v), retain_graph=True, materialize_grads=True
-            )
-            return [float(g) for g in grads]
-
         assert number(e.mean) == pytest.approx(d[0] + variance * d[2] / 2, rel=1e-14, abs=1e-15)
         expected = [d[1] + variance * d[3] / 2, d[2] / 2 + variance * d[4] / 4]
-        assert grad(e.mean) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert gradient(e.mean, mean, v) == pytest.approx(expected, rel=1e-9, abs=1e-9)
         curvature = d[2] ** 2 / 2 + d[1] * d[3]
         spread = variance * (d[1] ** 2 + variance * curvature)
         assert number(e.coefficient(0, 2)) == pytest.approx(spread, rel=1e-8)
         slope = d[1] ** 2 + 2 * variance * curvature
-        assert grad(e.coefficient(0, 2))[1] == pytest.approx(slope, rel=1e-8, abs=1e-12)
+        assert gradient(e.coefficient(0, 2), mean, v)[1] == pytest.approx(
+            slope, rel=1e-8, abs=1e-12
+        )
         assert number(e.coefficient(1) / e.scale) == pytest.approx(expected[0], rel=1e-8, abs=1e-9)
-        assert all(math.isfinite(g) for key in ORDERS for g in grad(e.coefficient(*key)))
+        for key in ORDERS:
+            assert all(map(math.isfinite, gradient(e.coefficient(*key), mean, v)))
 
 
 @every_case
@@ -173,8 +174,7 @@ def test_extremes_are_finite_and_right_or_refused(case: Case, mu: float, sigma: 
 def test_a_kink_at_zero_variance_warns_while_gradients_are_recorded(case: Case) -> None:
     if case.smooth:
         return
-    where = case.activation.breakpoints[0] if hasattr(case.activation, "breakpoints") else 0.0
-    mean = torch.tensor([where], dtype=torch.float64, requires_grad=True)
+    mean = torch.tensor([float(case.places[0])], dtype=torch.float64, requires_grad=True)
     variance = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     with pytest.warns(NumericalWarning, match="at a kink of"):
         e = case.activation.expand(mean, variance)
@@ -203,6 +203,7 @@ means, deviations = st.floats(-4, 4), st.floats(0.05, 4)
 
 
 @pytest.mark.parametrize("name", ODD + EVEN)
+@settings(max_examples=25)
 @given(mu=means, sigma=deviations)
 def test_sign_flip(name: str, mu: float, sigma: float) -> None:
     parity = 1 if name in ODD else 0
@@ -214,6 +215,7 @@ def test_sign_flip(name: str, mu: float, sigma: float) -> None:
 
 
 @pytest.mark.parametrize(("name", "degree"), [("relu", 1), ("abs", 1), ("square", 2), ("sign", 0)])
+@settings(max_examples=25)
 @given(mu=means, sigma=deviations, factor=st.floats(1e-3, 1e3))
 def test_positive_homogeneity(
     name: str, degree: int, mu: float, sigma: float, factor: float

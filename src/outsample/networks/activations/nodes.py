@@ -114,8 +114,8 @@ class Nodes(Expansion):
 
         Thinning the nodes twice gives two changes; the next is extrapolated, cautiously, by the
         root of their ratio, beyond what the rounding of the function's values explains.  What
-        is left out beyond the window's ends, by Mills' ratio, counts as error too; and a wave
-        too fast for the nodes, which looks slow on any part of them, as no accuracy at all.
+        is left out beyond the window's ends, by Mills' ratio, counts as error too; a wave too
+        fast for the nodes, which looks slow on any part of them, leaves no accuracy at all.
         """
         probes = self._rule.probes
         width = torch.tensor(self._rule.width, dtype=torch.float64)
@@ -196,13 +196,15 @@ def _trapezoid(intervals: int, width: float, device: torch.device) -> tuple[Rule
     """The rule, some places between its nodes, and a check on the values at all of them.
 
     The values' product with the matrix (nodes and places, places) is the difference, at the
-    places, of f √pdf from its interpolation between the nodes by Whittaker's cardinal series.
+    places, of f √pdf from its interpolation by Whittaker's cardinal series.  Only every second
+    node is used for it: what these resolve, all of them resolve when raised to the fourth power.
     """
     g = torch.linspace(-width, width, intervals + 1, dtype=torch.float64, device=device)
     step = 2 * width / intervals
     golden = torch.arange(1, 7, dtype=torch.float64, device=device) * 0.6180339887498949
     places = 5 * (golden % 1) - 2.5
-    cardinal = torch.sinc((places - g[:, None]) / step) * density(g).sqrt()[:, None]
+    cardinal = torch.sinc((places - g[:, None]) / (2 * step)) * density(g).sqrt()[:, None]
+    cardinal[1::2] = 0
     check = torch.cat((cardinal, -torch.diag(density(places).sqrt())))
     return Rule(g, density(g) * step, _thinned(g), width), places, check
 

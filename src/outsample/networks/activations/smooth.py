@@ -139,7 +139,8 @@ class Function(Activation):
     differentiate it.  Two of them are equal if function, breakpoints and name are.
 
     Raises:
-        InputError: the function is not callable, or breakpoints not finite and increasing.
+        InputError: the function is not callable or mixes entries, or the breakpoints are not
+            finite and increasing.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -154,6 +155,19 @@ class Function(Activation):
                 "of the same shape"
             )
         object.__setattr__(self, "breakpoints", check_breakpoints(self.breakpoints))
+        probe = torch.linspace(-1.5, 1.5, 4, dtype=torch.float64)
+        with torch.no_grad():
+            try:
+                together, alone = self.function(probe), self.function(probe[:1])
+            except RuntimeError:  # it may need another device; the first use will tell
+                return
+        shaped = isinstance(together, Tensor) and together.shape == probe.shape
+        if shaped and not torch.allclose(together[:1], alone, equal_nan=True):
+            raise InputError(
+                f"function '{self.name}' does not work entry by entry: at {probe[0].item()} it "
+                f"gives {float(alone[0]):.6g} alone and {float(together[0]):.6g} beside other "
+                "entries; expected a function of one variable"
+            )
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Apply the function entrywise."""
