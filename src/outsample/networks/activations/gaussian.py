@@ -9,9 +9,19 @@ from torch import Tensor
 
 from outsample.networks.activations.base import Expansion
 
-#: Standard deviations beyond which nothing counts: further out the normal density, 4e-306 here,
-#: loses its digits to underflow, and where it is zero ∞ · 0 threatens.
-HORIZON = 37.5
+
+def horizon(dtype: torch.dtype) -> float:
+    """Standard deviations beyond which nothing counts in that dtype: 36.7 in float64.
+
+    Further out differences of what is as small as the density lose their digits to underflow,
+    and where it is zero ∞ · 0 threatens.
+    """
+    info = torch.finfo(dtype)
+    return math.sqrt(-2 * math.log(info.tiny / info.eps))
+
+
+#: The same for float64.
+HORIZON = horizon(torch.float64)
 
 
 def density(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from outsample.networks.activations.base import Activation, Expansion, positive
 from outsample.networks.activations.bivariate import kinked_covariance
-from outsample.networks.activations.gaussian import HORIZON
+from outsample.networks.activations.gaussian import horizon
 from outsample.networks.activations.kinks import warn_at_kinks
 from outsample.networks.activations.piecewise import PiecewisePolynomial
 
@@ -84,11 +84,11 @@ class ReLUExpansion(Expansion):
 
     def __init__(self, mean: Float[Tensor, " n"], variance: Float[Tensor, " n"]) -> None:
         """Compute the mean and what the coefficients share."""
-        minus_root_half, half, inverse_root_2pi = _constants(mean.dtype, mean.device)
+        limit, minus_root_half, half, inverse_root_2pi = _constants(mean.dtype, mean.device)
         self._arguments = (mean, variance)
         self._variance = positive(variance)
         self.scale = scale = self._variance.sqrt()
-        self._alpha = alpha = (mean * scale.reciprocal()).clamp_(-HORIZON, HORIZON)
+        self._alpha = alpha = (mean * scale.reciprocal()).clamp_(-limit, limit)
         argument = alpha * minus_root_half
         self._cdf = cdf = torch.erfc(argument).mul_(half)
         self._pdf = pdf = (argument * argument).neg_().exp_() * inverse_root_2pi
@@ -97,7 +97,7 @@ class ReLUExpansion(Expansion):
         self._table: tuple[Tensor, ...] | None = None
         self.mean = torch.addcmul(scale * pdf, mean, cdf)
         if torch.is_grad_enabled():
-            warn_at_kinks("relu", mean, variance, alpha.abs() < HORIZON)
+            warn_at_kinks("relu", mean, variance, alpha.abs() < limit)
 
     def coefficient(self, degree: int, power: int = 1) -> Float[Tensor, " n"]:
         """See the base class."""
@@ -137,11 +137,11 @@ class ReLUExpansion(Expansion):
 
 
 @lru_cache(maxsize=16)
-def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """−√½, ½ and 1/√2π as tensors: a float operand costs a conversion at every use."""
+def _constants(dtype: torch.dtype, device: torch.device) -> tuple[float, Tensor, Tensor, Tensor]:
+    """The horizon, and −√½, ½ and 1/√2π as tensors: a float costs a conversion at every use."""
     values = (-math.sqrt(0.5), 0.5, 1 / math.sqrt(2 * math.pi))
     a, b, c = (torch.tensor(value, dtype=dtype, device=device) for value in values)
-    return a, b, c
+    return horizon(dtype), a, b, c
 
 
 @lru_cache(maxsize=16)
