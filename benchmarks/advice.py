@@ -51,7 +51,7 @@ class Table:
         return found.value
 
     def add(self, name: str, value: Tensor, truth: Tensor) -> None:
-        error = float((value - truth).square().sum()) - self.noise[-1]
+        error = float((value - truth).detach().square().sum()) - self.noise[-1]
         self.errors.setdefault(name, []).append(error)
 
     def results(self) -> dict[str, dict[str, float]]:
