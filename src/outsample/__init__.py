@@ -36,6 +36,7 @@ from outsample.exact import Exact
 from outsample.networks import Elementwise, NetworkMean
 from outsample.problem import Distribution, Family, Problem
 from outsample.sampling import MonteCarlo, QuasiMonteCarlo, SampledEstimate
+from outsample.tower import CumulantTower
 
 __version__ = version("outsample")
 
@@ -47,6 +48,7 @@ __all__ = [
     "CovariancePattern",
     "CovarianceSubspace",
     "CumulantEstimate",
+    "CumulantTower",
     "Cumulants",
     "Distribution",
     "Elementwise",

@@ -41,8 +41,8 @@ class Gaussian(Distribution):
         mean: Float[Tensor, " n"] | ArrayLike,
         covariance: Float[Tensor, "n n"] | Float[Tensor, " n"] | ArrayLike = 1.0,
     ) -> None:
-        mu = _tensor("mean", mean, None)
-        cov = _tensor("covariance", covariance, mu)
+        mu = as_tensor("mean", mean, None)
+        cov = as_tensor("covariance", covariance, mu)
         if mu.dim() != 1 or mu.numel() == 0:
             raise InputError(
                 f"Gaussian: mean has shape {tuple(mu.shape)}; expected a vector (n,) with n >= 1 "
@@ -63,7 +63,7 @@ class Gaussian(Distribution):
         self._factor: tuple[int, Tensor] | None = None
 
     @classmethod
-    def _trusted(cls, mean: Tensor, scale: Tensor) -> Self:
+    def trusted(cls, mean: Tensor, scale: Tensor) -> Self:
         """Build without validation from parts that passed it already."""
         new = cls.__new__(cls)
         new._mean, new.scale, new._factor = mean, scale, None
@@ -95,7 +95,7 @@ class Gaussian(Distribution):
             InputError: for NaN or infinite entries, fewer than two rows, or a shrinkage
                 outside [0, 1].
         """
-        x = _tensor("data", data, None).detach()
+        x = as_tensor("data", data, None).detach()
         if x.dim() != 2 or x.shape[0] < 2 or x.shape[1] == 0:
             raise InputError(
                 f"Gaussian.fit: data has shape {tuple(x.shape)}; expected (samples, n) with at "
@@ -136,7 +136,7 @@ class Gaussian(Distribution):
         """Return this law cast to ``dtype`` on ``device``."""
         if self._mean.dtype == dtype and self._mean.device == device:
             return self
-        return self._trusted(self._mean.to(device, dtype), self.scale.to(device, dtype))
+        return self.trusted(self._mean.to(device, dtype), self.scale.to(device, dtype))
 
     def tensors(self) -> list[Tensor]:
         """Mean, and covariance in the structure it was given."""
@@ -177,7 +177,9 @@ class Gaussian(Distribution):
         return f"Gaussian(n={self.shape[0]}, covariance={kind}, dtype={self.dtype})"
 
 
-def _tensor(name: str, value: Tensor | ArrayLike, like: Tensor | None) -> Tensor:
+def as_tensor(
+    name: str, value: Tensor | ArrayLike, like: Tensor | None, owner: str = "Gaussian"
+) -> Tensor:
     """Accept a tensor, a NumPy array or a number; refuse what is not real and finite."""
     if isinstance(value, Tensor):
         tensor = value
@@ -189,24 +191,24 @@ def _tensor(name: str, value: Tensor | ArrayLike, like: Tensor | None) -> Tensor
         array = np.asarray(value)
         if array.dtype.kind not in "fiu":
             raise InputError(
-                f"Gaussian: {name} has dtype {array.dtype}; expected real floating point"
+                f"{owner}: {name} has dtype {array.dtype}; expected real floating point"
             )
         tensor = torch.from_numpy(np.ascontiguousarray(array))
     if not tensor.is_floating_point():
         raise InputError(
-            f"Gaussian: {name} has dtype {tensor.dtype}; expected floating point "
+            f"{owner}: {name} has dtype {tensor.dtype}; expected floating point "
             f"(convert it with .float() or .double())"
         )
     if like is not None and (tensor.dtype != like.dtype or tensor.device != like.device):
         raise InputError(
-            f"Gaussian: {name} is {tensor.dtype} on {tensor.device} but mean is {like.dtype} on "
+            f"{owner}: {name} is {tensor.dtype} on {tensor.device} but mean is {like.dtype} on "
             f"{like.device}; give both the same dtype and device"
         )
     bad = ~torch.isfinite(tensor.detach())
     if bool(bad.any()):
         place = tuple(int(i) for i in bad.nonzero()[0])
         raise InputError(
-            f"Gaussian: {name} has {int(bad.sum())} non-finite entries, the first at {place}: "
+            f"{owner}: {name} has {int(bad.sum())} non-finite entries, the first at {place}: "
             f"{tensor[place].item()}; remove or impute them first"
         )
     return tensor

@@ -46,13 +46,8 @@ def problem_of(golden: Golden) -> ou.NetworkMean:
     return ou.NetworkMean(nn.Sequential(*layers[:-1]), law)
 
 
-@pytest.mark.parametrize("variant", ["basic", "augmented"])
-@pytest.mark.parametrize("order", [1, 2])
-def test_golden_numbers(golden: Golden, order: int, variant: str) -> None:
-    if order == 1 and not golden.holds_at_order_1:
-        pytest.skip("the reference replaced this input by its spherical part")
-    estimate = ou.Cumulants(order, variant, hidden=True).estimate(problem_of(golden))
-    key = f"{variant}_{order}"
+def compare_with_golden(golden: Golden, estimator: ou.Cumulants, key: str) -> None:
+    estimate = estimator.estimate(problem_of(golden))
 
     def close(found: Tensor, expected: object) -> None:
         torch.testing.assert_close(
@@ -62,9 +57,39 @@ def test_golden_numbers(golden: Golden, order: int, variant: str) -> None:
     close(estimate.value, golden.arrays[f"mean_{key}"])
     assert estimate.hidden is not None
     close(torch.stack(estimate.hidden), golden.arrays[f"hidden_mean_{key}"])
-    if order == 2:
+    if estimator.order > 1:
         assert estimate.covariance is not None
         close(estimate.covariance, golden.arrays[f"cov_{key}"])
+
+
+@pytest.mark.parametrize("variant", ["basic", "augmented"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_golden_numbers(golden: Golden, order: int, variant: str) -> None:
+    if order == 1 and not golden.holds_at_order_1:
+        pytest.skip("the reference replaced this input by its spherical part")
+    estimator = ou.Cumulants(order, variant, factored=False, hidden=True)
+    compare_with_golden(golden, estimator, f"{variant}_{order}")
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_golden_numbers_factored(golden: Golden, order: int) -> None:
+    estimator = ou.Cumulants(order, "basic", factored=True, tolerance=0, hidden=True)
+    compare_with_golden(golden, estimator, f"basic_{order}_factored")
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_augmented_factors_lie_no_further_from_dense_than_the_reference(
+    golden: Golden, order: int
+) -> None:
+    dense, factored = (
+        ou.Cumulants(order, "augmented", factored=f, tolerance=0)
+        .estimate(problem_of(golden))
+        .value.detach()
+        for f in (False, True)
+    )
+    reference = golden.arrays[f"mean_augmented_{order}_factored"]
+    gap = torch.from_numpy(reference - golden.arrays[f"mean_augmented_{order}"]).norm()
+    assert float((factored - dense).norm()) <= float(gap) + 1e-9
 
 
 def test_order_2_is_within_reach_of_the_sampled_truth(golden: Golden) -> None:

@@ -1,10 +1,11 @@
 """Cumulant propagation through the layers of a network."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor
 
+from outsample.cumulants.activation_step import Closure, Variant
 from outsample.cumulants.covariance_step import Traces, augmented_step, basic_step
 from outsample.cumulants.estimate import CumulantEstimate, Propagation
 from outsample.cumulants.gaussian_input import (
@@ -13,15 +14,24 @@ from outsample.cumulants.gaussian_input import (
     network_of,
     pushed_covariance,
     pushed_variance,
+    refuse_unless_network,
     width_of,
 )
 from outsample.cumulants.monitor import VarianceMonitor
+from outsample.cumulants.symmetric import SymmetricTensor
+from outsample.cumulants.tower_propagation import propagate
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
 from outsample.estimator import Explanation
 from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Affine, Graph
 from outsample.problem import Problem
+from outsample.tower import CumulantTower
+
+Order = Literal[1, 2, 3, 4]
+
+#: Widest layer at which the augmented variant prefers dense tensors.
+_DENSE_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -30,25 +40,38 @@ class Cumulants(Propagation):
 
     Every layer's activations are described by their joint cumulants.  An affine map acts on them
     exactly; an activation step expands each activation in Hermite polynomials and keeps the
-    diagrams up to a cost that the order sets.
+    diagrams up to a cost that the order and the variant set.
 
     - order 1: means; of the covariance only its trace.  Cost O(n²) a layer, as a forward pass.
-    - order 2, basic: means and covariance; exact variances.  Two n × n products a layer.
-    - order 2, augmented: also the next diagrams, with third and fourth cumulants kept through
-      their traces.  Three n × n products a layer.
+    - order 2: means and covariance.  Cost O(n³) a layer: two products (basic) or three.
+    - order 3: also the third cumulants.  Cost O(n³) a layer and layer before it, factored.
+    - order 4: also the fourth cumulants.  Cost O(n⁴) a layer and layer before it, factored.
 
-    For random networks of width n and depth L the expected variance-normalised error is
-    O((L / n)^order).  At order 1 both variants are the same.
+    The basic variant has the diagrams that the order needs; the augmented one the next ones too,
+    and keeps of the cumulants of the next orders their traces.  For random networks of width n
+    and depth L the expected variance-normalised error is O((L / n)^order).  At order 1 both
+    variants are the same.
 
     Args:
-        order: 1 or 2.
+        order: 1, 2, 3 or 4.
         variant: ``"augmented"`` or ``"basic"``.
+        factored: for orders 3 and 4, carry the highest cumulant as sums of products of matrices.
+            Basic: the same answer as the dense tensor, in less time.  Augmented: leaves out the
+            diagrams that do not factor.  ``"auto"`` takes dense tensors for the augmented variant
+            up to width 16 and factors otherwise; ``diagnostics["factored"]`` says which it was.
+        tolerance: of the third cumulants, what arose in an earlier layer and has come down to
+            less than this share (in Frobenius norm of κ_iij) is dropped, so that time grows with
+            depth and not with its square; ``diagnostics["dropped"]`` gives the largest share.
         hidden: also return the means after every activation.
+        tower: also return the joint cumulants of the outputs, up to the order.
 
-    The estimate's ``covariance`` is that of the outputs (order 2; None at order 1).
-    Differentiable in the network's parameters and the input's mean and covariance.  Where an
-    activation has a kink and its pre-activation has neither mean-distance from it nor variance,
-    the derivative in the variance is infinite: a warning says so.
+    The estimate's ``covariance`` is that of the outputs (None at order 1).  Differentiable in the
+    network's parameters and the input's cumulants.  Where an activation has a kink and its
+    pre-activation has neither mean-distance from it nor variance, the derivative in the variance
+    is infinite: a warning says so.
+
+    The input may be a :class:`~outsample.CumulantTower`, a law with third and fourth cumulants of
+    its own; they enter as far as the order keeps such cumulants.
 
     Source: "Estimating the expected output of wide random MLPs more efficiently than sampling",
     arXiv 2605.05179 (2026); formulas in the documentation, theory/cumulants.
@@ -57,25 +80,34 @@ class Cumulants(Propagation):
         >>> import torch, outsample as ou
         >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> problem = ou.NetworkMean(net, ou.Gaussian.standard(8))
-        >>> ou.Cumulants(order=2).estimate(problem).value.shape
+        >>> ou.Cumulants(order=3).estimate(problem).value.shape
         torch.Size([2])
     """
 
-    order: Literal[1, 2] = 2
-    variant: Literal["basic", "augmented"] = "augmented"
+    order: Order = 2
+    variant: Variant = "augmented"
+    factored: bool | Literal["auto"] = "auto"
+    tolerance: float = 0.03
     hidden: bool = False
+    tower: bool = False
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2) or isinstance(self.order, bool):
-            raise InputError(f"Cumulants: order = {self.order!r}; expected 1 or 2")
+        if self.order not in (1, 2, 3, 4) or isinstance(self.order, bool):
+            raise InputError(f"Cumulants: order = {self.order!r}; expected 1, 2, 3 or 4")
         if self.variant not in ("basic", "augmented"):
             raise InputError(
                 f"Cumulants: variant = {self.variant!r}; expected 'basic' or 'augmented'"
             )
+        if self.factored not in (True, False, "auto"):
+            raise InputError(
+                f"Cumulants: factored = {self.factored!r}; expected True, False or 'auto'"
+            )
+        if not 0 <= self.tolerance < 1:
+            raise InputError(f"Cumulants: tolerance = {self.tolerance!r}; expected 0 <= it < 1")
 
     @classmethod
     def at(cls, epsilon: float, problem: Problem) -> Self:
-        """The largest order K with width^K ≤ 1/ε², at least 1 and at most 2.
+        """The largest order K with width^K ≤ 1/ε², at least 1 and at most 4.
 
         Raises:
             InputError: unless 0 < ε ≤ 1.
@@ -83,27 +115,59 @@ class Cumulants(Propagation):
         """
         if not 0 < epsilon <= 1:
             raise InputError(f"Cumulants.at: epsilon = {epsilon!r}; expected 0 < epsilon <= 1")
-        network, _ = network_of(problem)
-        return cls(2 if width_of(network) ** 2 <= epsilon**-2 else 1)
+        width = width_of(network_of(problem, towers=True)[0])
+        orders: tuple[Order, ...] = (4, 3, 2)
+        lowest: Order = 1
+        return cls(next((k for k in orders if width**k <= epsilon**-2), lowest))
+
+    def accepts(self, problem: Problem) -> str | None:
+        """Takes a NetworkMean whose input is a Gaussian or a CumulantTower."""
+        return refuse_unless_network(problem, towers=True)
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
-        network, inputs = network_of(problem)
-        run = _Run([], VarianceMonitor())
+        network, inputs = network_of(problem, towers=True)
+        run = _Run([], VarianceMonitor(), {})
+        law = inputs.gaussian if isinstance(inputs, CumulantTower) else inputs
+        higher: dict[int, SymmetricTensor] = {}
         if self.order == 1:
-            value, covariance = _order1(network.graph().merged(), inputs, run), None
-        elif self.variant == "basic":
-            value, covariance = _order2_basic(network.graph(), inputs, run)
+            value, covariance = _order1(network.graph().merged(), law, run), None
+        elif self.order == 2 and self.variant == "basic":
+            value, covariance = _order2_basic(network.graph(), law, run)
+        elif self.order == 2 and law is inputs:
+            value, covariance = _order2_augmented(network.graph(), law, run)
         else:
-            value, covariance = _order2_augmented(network.graph(), inputs, run)
+            closure = self._closure(width_of(network))
+            run.diagnostics["factored"] = closure.factored
+            value, covariance, higher = propagate(
+                network.graph(), inputs, closure, run.expand, run.hidden.append, self.tower
+            )
         trust, reasons, diagnostics = run.monitor.verdict()
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),
             covariance=covariance,
             hidden=tuple(run.hidden) if self.hidden else None,
+            tower=_tower(value, covariance, higher) if self.tower else None,
             trust=trust,
             reasons=reasons,
-            diagnostics=diagnostics,
+            diagnostics=diagnostics | run.diagnostics,
         )
+
+    def _closure(self, width: int) -> Closure:
+        factored = self.factored
+        if factored == "auto":
+            factored = self.variant == "basic" or width > _DENSE_WIDTH
+        return Closure(self.order, self.variant, bool(factored) and self.order > 2)
+
+
+def _tower(
+    mean: Tensor, covariance: Tensor | None, higher: dict[int, SymmetricTensor]
+) -> CumulantTower | None:
+    """The outputs' cumulants in full."""
+    if covariance is None:
+        return None
+    full = {order: kappa.dense() for order, kappa in higher.items() if order in (3, 4)}
+    gaussian = Gaussian.trusted(mean, covariance)
+    return CumulantTower.trusted(gaussian, full.get(3), full.get(4))
 
 
 class _Run(NamedTuple):
@@ -111,6 +175,7 @@ class _Run(NamedTuple):
 
     hidden: list[Tensor]
     monitor: VarianceMonitor
+    diagnostics: dict[str, Any]
 
     def expand(self, step: Activation, mean: Tensor, variance: Tensor) -> Expansion:
         self.monitor.note(variance)

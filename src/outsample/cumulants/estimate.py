@@ -7,9 +7,10 @@ from typing import ClassVar, cast
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.cumulants.gaussian_input import refuse_unless_gaussian_network
+from outsample.cumulants.gaussian_input import refuse_unless_network
 from outsample.estimator import Estimate, Estimator, Explanation
 from outsample.problem import Problem
+from outsample.tower import CumulantTower
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -18,6 +19,8 @@ class CumulantEstimate(Estimate):
 
     #: Means after every activation, first to last, each of shape (width,); None unless asked for.
     hidden: tuple[Float[Tensor, " width"], ...] | None = None
+    #: Joint cumulants of the outputs, up to the order kept; None unless asked for.
+    tower: CumulantTower | None = None
 
 
 class Propagation(Estimator):
@@ -27,7 +30,7 @@ class Propagation(Estimator):
 
     def accepts(self, problem: Problem) -> str | None:
         """Takes a NetworkMean whose input is Gaussian."""
-        return refuse_unless_gaussian_network(problem)
+        return refuse_unless_network(problem)
 
     @abstractmethod
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate: ...

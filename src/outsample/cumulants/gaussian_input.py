@@ -1,5 +1,7 @@
 """The first affine map: a Gaussian input in, exact mean and covariance out."""
 
+from typing import Literal, overload
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,25 +11,40 @@ from outsample.errors import UnsupportedProblem
 from outsample.networks import NetworkMean
 from outsample.networks.graph import Affine
 from outsample.problem import Problem
+from outsample.tower import CumulantTower
 
 
-def network_of(problem: Problem) -> tuple[NetworkMean, Gaussian]:
+@overload
+def network_of(
+    problem: Problem, towers: Literal[False] = False
+) -> tuple[NetworkMean, Gaussian]: ...
+@overload
+def network_of(
+    problem: Problem, towers: Literal[True]
+) -> tuple[NetworkMean, Gaussian | CumulantTower]: ...
+def network_of(
+    problem: Problem, towers: bool = False
+) -> tuple[NetworkMean, Gaussian | CumulantTower]:
     """The problem and its input, typed, once ``accepts`` has let it in."""
-    if isinstance(problem, NetworkMean) and isinstance(problem.inputs, Gaussian):
-        return problem, problem.inputs
-    raise UnsupportedProblem(refuse_unless_gaussian_network(problem) or "")
+    if isinstance(problem, NetworkMean):
+        inputs = problem.inputs
+        if isinstance(inputs, Gaussian) or (towers and isinstance(inputs, CumulantTower)):
+            return problem, inputs
+    raise UnsupportedProblem(refuse_unless_network(problem, towers) or "")
 
 
-def refuse_unless_gaussian_network(problem: Problem) -> str | None:
+def refuse_unless_network(problem: Problem, towers: bool = False) -> str | None:
     """The reason why propagation through layers cannot take ``problem``, or None."""
     if not isinstance(problem, NetworkMean):
         return "propagation needs the layers of a network; wrap it in NetworkMean"
-    if not isinstance(problem.inputs, Gaussian):
-        return (
-            f"its input is {type(problem.inputs).__name__}, propagation starts from a Gaussian; "
-            "use Gaussian(mean, covariance), or MonteCarlo for this input"
-        )
-    return None
+    if isinstance(problem.inputs, Gaussian) or (
+        towers and isinstance(problem.inputs, CumulantTower)
+    ):
+        return None
+    return (
+        f"its input is {type(problem.inputs).__name__}, propagation starts from a Gaussian; use "
+        "Gaussian(mean, covariance), CumulantTower with Cumulants, or MonteCarlo for this input"
+    )
 
 
 def width_of(problem: NetworkMean) -> int:

@@ -1,0 +1,98 @@
+"""The activation step at any order: from the cumulants of Z to those of φ(Z) that are kept.
+
+Source: arXiv 2605.05179 (2026); formulas in the documentation, theory/cumulants.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.cumulants.factored_step import fourth, partial_trace, third
+from outsample.cumulants.power_cumulants import PowerCumulants
+from outsample.cumulants.projection import isotropic, traced_core
+from outsample.cumulants.symmetric import Dense, Powers, SymmetricTensor, Traced
+from outsample.networks.activations.base import Expansion
+from outsample.tower import CumulantTower
+
+Variant = Literal["basic", "augmented"]
+
+
+class Closure(NamedTuple):
+    """Which cumulants a propagation keeps, and in which form."""
+
+    order: int
+    variant: Variant
+    factored: bool
+
+    @property
+    def budget(self) -> int:
+        """Largest cost of a diagram."""
+        return self.order if self.variant == "augmented" else self.order - 1
+
+    @property
+    def partial_trace(self) -> bool:
+        """Whether κ_(K+1) is kept as Sym(A ⊗ I)."""
+        return self.variant == "augmented" and self.order > 1
+
+    @property
+    def full_trace(self) -> int | None:
+        """The order of which only the full trace is kept."""
+        if (self.variant == "basic") != bool(self.order % 2):
+            return None
+        return self.order + 1 if self.order % 2 else self.order + 2
+
+
+def activation_step(
+    closure: Closure, kappa: Mapping[int, SymmetricTensor], expansion: Expansion, final: bool
+) -> tuple[Float[Tensor, " n"], dict[int, SymmetricTensor]]:
+    """Mean of φ(Z) and its cumulants by order, from those of Z in units of ``expansion.scale``.
+
+    Orders that are missing from ``kappa`` vanish.  If ``final``, only the covariance is returned.
+    """
+    order = closure.order
+    powers = PowerCumulants(kappa, expansion, closure.budget)
+    kept: dict[int, SymmetricTensor] = {2: Dense(powers.complete((1, 1)))}
+    if final:
+        return powers.mean, kept
+    for d in range(3, order if closure.factored else order + 1):
+        kept[d] = Dense(powers.complete((1,) * d))
+    if closure.factored:
+        kept[order] = third(powers) if order == 3 else fourth(powers)
+    metric = _identity(powers.mean)
+    if closure.partial_trace:
+        if closure.factored and order == 3:
+            trace = partial_trace(powers)
+        else:
+            trace = powers.complete((2, *[1] * (order - 1))).sum(0)
+        kept[order + 1] = Traced(Dense(traced_core(trace)), metric)
+    traced = closure.full_trace
+    if traced is not None:
+        kept[traced] = isotropic(powers.complete((2,) * (traced // 2)).sum(), traced, metric)
+    return powers.mean, kept
+
+
+def project_input(closure: Closure, inputs: CumulantTower) -> dict[int, SymmetricTensor]:
+    """The higher cumulants of an input, as far as a layer's would be kept."""
+    kept: dict[int, SymmetricTensor] = {}
+    metric = _identity(inputs.mean)
+    for order, given in ((3, inputs.third), (4, inputs.fourth)):
+        if given is None:
+            continue
+        independent = given.dim() == 1
+        if order <= closure.order:
+            kept[order] = Powers(order, given) if independent else Dense(given)
+        elif order == closure.order + 1 and closure.partial_trace:
+            trace = given.diagonal(0, 0, 1).sum(-1) if not independent else given
+            trace = torch.diag(trace) if independent and order == 4 else trace
+            kept[order] = Traced(Dense(traced_core(trace)), metric)
+        elif order == closure.full_trace:
+            trace = given if independent else given.diagonal(0, 0, 1).diagonal(0, 0, 1)
+            kept[order] = isotropic(trace.sum(), order, metric)
+    return kept
+
+
+def _identity(like: Float[Tensor, " n"]) -> Float[Tensor, "n n"]:
+    return torch.eye(like.shape[0], dtype=like.dtype, device=like.device)

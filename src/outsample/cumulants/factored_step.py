@@ -1,0 +1,141 @@
+"""The highest cumulant of a layer of activations in factored form, and its partial trace.
+
+Cost O(n^K) a layer and birth, where the dense tensor costs O(n^(K+1)).  In the augmented variant
+the diagrams that do not factor (cycles of covariances, third cumulants with an edge inside) are
+dropped from the cumulant, and kept where one neuron is summed over.
+"""
+
+import torch
+from torch import Tensor
+
+from outsample.cumulants.hubs import Birth3, Birth4, Hubs
+from outsample.cumulants.power_cumulants import PowerCumulants
+from outsample.cumulants.program import without_pendant
+from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
+
+
+def third(powers: PowerCumulants) -> Hubs:
+    """κ_3 of φ(Z) as births."""
+    slope = powers.coefficient(1)
+    edge = hollow(powers.slice((1, 1)) * slope[:, None])
+    repeated = powers.complete((2, 1)).clone()
+    others: list[SymmetricTensor] = []
+    if powers.budget == 2:
+        # the rest of the diagram is an edge as well
+        weight = powers.coefficient(2) * 0.5
+        factors, terms = [edge], [(0, 1, 1, weight), (0, 0, 2, 0.5)]
+        repeated.addcmul_(edge * edge, weight, value=-2)
+    else:
+        head = hollow(powers.evaluate(without_pendant(3, powers.budget, powers.orders), (1, 1)))
+        factors, terms = [edge, head], [(0, 1, 2, 1.0), (0, 0, 3, 0.5)]
+        repeated.addcmul_(edge, head, value=-2)
+        if 4 in powers.kappa:
+            # κ_iijk = Sym(A ⊗ G) with i a hub, or the vector of its diagonal times a matrix
+            kappa4 = powers.kappa[4]
+            assert isinstance(kappa4, Traced)
+            core, metric = kappa4.core.slice((1, 1)), kappa4.metric
+            a, g = hollow(core * slope[:, None]), hollow(metric * slope[:, None])
+            curvature = powers.coefficient(2)
+            weight = curvature / 6
+            factors, terms = [edge, head, a, g], [(0, 1, 2, 1.0), (0, 3, 4, weight), (0, 0, 5, 0.5)]
+            repeated.addcmul_(a * g, weight, value=-2)
+            for x, y in ((core, metric), (metric, core)):
+                vector = Dense(x.diagonal() * curvature / 4)
+                others.append(Traced(vector, y * slope * slope[:, None]))
+                repeated -= others[-1].slice((2, 1))
+    older = powers.kappa.get(3)
+    births: tuple[Birth3 | Birth4, ...] = ()
+    past: tuple[SymmetricTensor, ...] = ()
+    if older is not None:
+        repeated -= powers.slice((2, 1)) * (slope * slope)[:, None] * slope
+        births, past = (older.births, older.others) if isinstance(older, Hubs) else ((), (older,))
+    repeated.diagonal().div_(3)
+    birth = Birth3(torch.cat((*factors, repeated.T), 1), tuple(terms), len(slope))
+    return Hubs((*births, birth), past, slope, new_others=tuple(others))
+
+
+def partial_trace(powers: PowerCumulants) -> Tensor:
+    """Σ_k κ_kkij of φ(Z), every diagram included, shape (n, n)."""
+    e1, e2 = powers.coefficient(1), powers.coefficient(2)
+    d1, d2 = powers.coefficient(1, 2), powers.coefficient(2, 2)
+    program = without_pendant(3, powers.budget, powers.orders)
+    c = hollow(powers.slice((1, 1)).clone())
+    edge, squared_edge = c * e1[:, None], c * d1[:, None]
+    head, squared_head, squared_hub = (
+        hollow(powers.evaluate(program, p)) for p in ((1, 1), (2, 1), (1, 2))
+    )
+    # one side only, [i, j]: what its transpose completes
+    side = edge @ squared_hub.T
+    # hub j, and k one of its other neurons: k = i is left out
+    side.addcmul_(head, squared_edge.sum(0) - squared_edge)
+    side.addcmul_(edge, squared_head.sum(0) - squared_head)
+    weighted = c * d2
+    both = (weighted @ c).mul_(c)
+    if 3 in powers.kappa:
+        k3, s = powers.kappa[3], powers.slice((2, 1))
+        sd = s * d1[:, None]
+        inner = k3.against(d1) - sd - sd.T
+        side += (k3.against(weighted) - s.T * weighted) * e2[:, None] * e1
+        both += inner * c
+        both = both * e2 * e2[:, None] + inner * e1 * e1[:, None]
+    else:
+        both = both * e2 * e2[:, None]
+    if 4 in powers.kappa:
+        u, v = _traced_terms(powers, d1, d2)
+        both += u * (0.5 * e1) * e1[:, None]
+        side += v * (0.5 * e2)[:, None] * e1
+    covariance = hollow(powers.complete((1, 1)).clone())
+    both.addmm_(covariance, covariance, alpha=-2)
+    side += powers.complete((3, 1))
+    out = both + side + side.T
+    out.diagonal().copy_(powers.complete((2, 2)).sum(0))
+    return out
+
+
+def _traced_terms(powers: PowerCumulants, d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_k κ_kkij d2_k and Σ_k κ_kiij d1_k over k other than i and j, for κ = Sym(A ⊗ G)."""
+    kappa4 = powers.kappa[4]
+    assert isinstance(kappa4, Traced)
+    a, g = kappa4.core.slice((1, 1)), kappa4.metric
+    a0, g0 = a.diagonal(), g.diagonal()
+    ag = (a * d2) @ g
+    u = g * torch.dot(a0, d2) + a * torch.dot(g0, d2) + 2 * (ag + ag.T)
+    ad, gd = torch.mv(a, d1), torch.mv(g, d1)
+    v = torch.outer(a0, gd) + torch.outer(g0, ad) + 2 * (g * ad[:, None] + a * gd[:, None])
+    three = powers.slice((3, 1))
+    at2, at1 = three * d2[:, None], three * d1[:, None]
+    return u / 6 - at2 - at2.T, v / 6 - at1 - powers.slice((2, 2)) * d1
+
+
+def fourth(powers: PowerCumulants) -> Hubs:
+    """κ_4 of φ(Z) as births."""
+    slope = powers.coefficient(1)
+    edge = hollow(powers.slice((1, 1)) * slope[:, None])
+    head = hollow(powers.evaluate(without_pendant(4, powers.budget, powers.orders), (1, 1, 1)))
+    repeated = powers.complete((2, 1, 1)).clone()
+    # entries κ_iijk in which j is the hub and i a pendant, then those in which k is the hub
+    half = (head * edge[:, None]).permute(0, 2, 1)
+    repeated -= 2 * (half + half.mT)
+    older = powers.kappa.get(4)
+    births: tuple[Birth3 | Birth4, ...] = ()
+    past: tuple[SymmetricTensor, ...] = ()
+    if older is not None:
+        repeated -= (
+            powers.slice((2, 1, 1)) * (slope * slope)[:, None, None] * torch.outer(slope, slope)
+        )
+        births, past = (older.births, older.others) if isinstance(older, Hubs) else ((), (older,))
+    # how many of the orders of the legs give the same entry
+    repeated.diagonal(0, 1, 2).div_(2)
+    for axis in (1, 2):
+        repeated.diagonal(0, 0, axis).div_(3)
+    repeated.diagonal(0, 0, 1).diagonal().mul_(3)
+    birth = Birth4(None, repeated.permute(1, 2, 0).contiguous(), ((head, edge),))
+    return Hubs((*births, birth), past, slope)
+
+
+def hollow(x: Tensor) -> Tensor:
+    """Set the entries in which two neurons coincide to zero, in place."""
+    for a in range(x.dim()):
+        for b in range(a + 1, x.dim()):
+            x.diagonal(0, a, b).zero_()
+    return x

@@ -1,0 +1,210 @@
+"""The highest cumulant in factored form: sums over the neurons through which its diagrams factor.
+
+A diagram with a pendant neuron l, joined by one edge to a hub r, is a product of a part that has
+the hub and the other neurons, and the edge.  Summed over the hubs of a layer it is
+
+    Σ_r Sym(H_r ⊗ e_r ⊗ x_r),    e_r the unit vector, x_r the edges of r, H_r all the rest,
+
+H_r a vector (order 3) or a matrix (order 4), Sym(…) the sum over the distinct orders of the legs.
+What neurons that coincide need beyond this is Σ_r Sym(E_r ⊗ e_r ⊗ e_r).  Later linear maps act on
+every factor, so a cumulant is a list of births, one for each layer of activations it came from.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import permutations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.cumulants.symmetric import SymmetricTensor
+
+#: Σ_r w_r Sym(a_r ⊗ b_r ⊗ c_r): the places of a, b, c among the factors, and w.
+Triple = tuple[int, int, int, Tensor | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Birth3:
+    """Third cumulants that arose in one layer: Σ over ``terms`` and hubs, all six orders of legs.
+
+    The factor of the hubs, number 0, is the identity and left out while ``new``.
+    """
+
+    #: Factors side by side, shape (n, factors · hubs).
+    factors: Float[Tensor, "n columns"]
+    terms: tuple[Triple, ...]
+    hubs: int
+    new: bool = True
+
+    def through(self, weight: Float[Tensor, "out n"]) -> "Birth3":
+        """The same cumulants after x ↦ W x."""
+        pushed = weight @ self.factors
+        if self.new:
+            pushed = torch.cat((weight, pushed), 1)
+        return replace(self, factors=pushed, new=False)
+
+    def slice(self) -> Float[Tensor, "n n"]:
+        """κ_iij, [i, j]."""
+        return self.against(None)
+
+    def dense(self) -> Float[Tensor, "n n n"]:
+        """κ_ijk."""
+        f = self.factors.split(self.hubs, 1)
+        n = self.factors.shape[0]
+        total = self.factors.new_zeros((n, n, n))
+        for a, b, c, w in self.terms:
+            total = total + torch.einsum("ir,jr,kr->ijk", f[a] * w, f[b], f[c])
+        return sum((total.permute(p) for p in permutations(range(3))), torch.zeros_like(total))
+
+    def against(self, matrix: Tensor | None) -> Float[Tensor, "n n"]:
+        """Σ_k κ_ijk M_ik for M of shape (n, n) or, the same for every i, (n,); κ_iji for None."""
+        f = self.factors.split(self.hubs, 1)
+        if matrix is None:
+            g = f
+        elif matrix.dim() == 1:
+            g = tuple(torch.mv(x.T, matrix) for x in f)
+        else:
+            g = (matrix @ self.factors).split(self.hubs, 1)
+        left: list[Tensor | None] = [None] * len(f)
+        for *places, w in self.terms:
+            pairs = Counter((places[s], *sorted((places[s - 1], places[s - 2]))) for s in range(3))
+            for (last, x, y), count in pairs.items():
+                # both orders of the two legs that meet at i
+                if matrix is None or x == y:
+                    product, ways = f[x] * g[y], 2.0 * count
+                else:
+                    product, ways = torch.addcmul(f[x] * g[y], f[y], g[x]), 1.0 * count
+                if isinstance(w, Tensor) or w * ways != 1:
+                    product = product * (w * ways)
+                had = left[last]
+                left[last] = product if had is None else had + product
+        return torch.cat([x for x in left if x is not None], 1) @ self.factors.T
+
+
+@dataclass(frozen=True, slots=True)
+class Birth4:
+    """Fourth cumulants that arose in one layer; the hubs' factor is the identity while None."""
+
+    #: e_r, shape (n, hubs).
+    hub: Float[Tensor, "n hubs"] | None
+    #: E_r: what pairs of coinciding neurons need, shape (n, n, hubs), symmetric in n, n.
+    repeated: Float[Tensor, "n n hubs"]
+    #: (H_r, x_r), shapes (n, n, hubs), symmetric in n, n, and (n, hubs).
+    families: tuple[tuple[Float[Tensor, "n n hubs"], Float[Tensor, "n hubs"]], ...]
+
+    def through(self, weight: Float[Tensor, "out n"]) -> "Birth4":
+        """The same cumulants after x ↦ W x."""
+        return Birth4(
+            weight if self.hub is None else weight @ self.hub,
+            _both(weight, self.repeated),
+            tuple((_both(weight, head), weight @ edge) for head, edge in self.families),
+        )
+
+    def slice(self) -> Float[Tensor, "n n n"]:
+        """κ_iijk, [i, j, k]."""
+        p, e = self.hub, self.repeated
+        assert p is not None
+        # what p_j multiplies, [i, k, r]; then half of what is symmetric in j and k
+        left = 2 * p[:, None] * e + 0.5 * _diagonal(e)[:, None] * p
+        lefts, rights = [left], [p]
+        alone, heads = [p * p], [e]
+        for head, edge in self.families:
+            left += 2 * edge[:, None] * head
+            lefts.append(2 * p[:, None] * head + _diagonal(head)[:, None] * p)
+            rights.append(edge)
+            alone.append(2 * p * edge)
+            heads.append(head)
+        half = torch.cat(lefts, 2) @ torch.cat(rights, 1).T
+        whole = torch.cat(heads, 2) @ torch.cat(alone, 1).T
+        return half + half.mT + whole.permute(2, 0, 1)
+
+    def dense(self) -> Float[Tensor, "n n n n"]:
+        """κ_ijkl."""
+        p = self.hub
+        assert p is not None
+        families = ((self.repeated, p, 0.5), *((h, x, 1.0) for h, x in self.families))
+        total = sum(w * torch.einsum("ijr,kr,lr->ijkl", h, p, x) for h, x, w in families)
+        assert isinstance(total, Tensor)
+        # the first two legs are symmetric: every order of the four is counted twice
+        return sum((total.permute(q) for q in permutations(range(4))), torch.zeros_like(total)) / 2
+
+
+def _both(weight: Float[Tensor, "out n"], x: Float[Tensor, "n n r"]) -> Float[Tensor, "out out r"]:
+    """W on both of the symmetric legs."""
+    n, r = x.shape[0], x.shape[2]
+    return weight @ (weight @ x.reshape(n, n * r)).view(-1, n, r)
+
+
+def _diagonal(x: Float[Tensor, "n n r"]) -> Float[Tensor, "n r"]:
+    return x.diagonal(0, 0, 1).T
+
+
+class Hubs(SymmetricTensor):
+    """A cumulant of order 3 or 4: the sum of its births, oldest first, and of ``others``.
+
+    ``slope``, if given, still multiplies the neurons of everything but the newest birth: it is
+    that of the activation in which this one arose, and is left to the next linear map.
+    """
+
+    def __init__(
+        self,
+        births: Sequence[Birth3 | Birth4],
+        others: Sequence[SymmetricTensor] = (),
+        slope: Float[Tensor, " n"] | None = None,
+        new_others: Sequence[SymmetricTensor] = (),
+    ) -> None:
+        self.births, self.others, self.slope = tuple(births), tuple(others), slope
+        self.new_others = tuple(new_others)
+
+    @property
+    def order(self) -> int:
+        """See the base class."""
+        return 3 if isinstance(self.births[-1], Birth3) else 4
+
+    def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
+        """See the base class; at least one neuron must repeat."""
+        most_first = sorted(range(len(multiplicities)), key=lambda a: -multiplicities[a])
+        out = self.repeated
+        for axis, a in enumerate(most_first):
+            for _ in range(multiplicities[a] - (1 if axis else 2)):
+                out = out.diagonal(0, axis, axis + 1).movedim(-1, axis)
+        return out.movedim(tuple(range(len(most_first))), tuple(most_first))
+
+    @cached_property
+    def repeated(self) -> Float[Tensor, "n n *n"]:
+        """κ_iij or κ_iijk."""
+        total = self.parts[0]
+        for part in self.parts[1:]:
+            total = total + part
+        for other in self.others:
+            total = total + other.slice((2, *[1] * (self.order - 2)))
+        return total
+
+    @cached_property
+    def parts(self) -> tuple[Tensor, ...]:
+        """What each birth adds to the entries with a repeated neuron."""
+        return tuple(birth.slice() for birth in self.births)
+
+    def dense(self) -> Tensor:
+        """See the base class."""
+        parts = [b.dense() for b in self.births] + [other.dense() for other in self.others]
+        return sum(parts[1:], parts[0])
+
+    def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
+        """See the base class."""
+        terms = [b.against(matrix) for b in self.births if isinstance(b, Birth3)]
+        return sum(terms[1:] + [other.against(matrix) for other in self.others], terms[0])
+
+    def through(self, weight: Float[Tensor, "out n"]) -> "Hubs":
+        """See the base class."""
+        older = weight if self.slope is None else weight * self.slope
+        return Hubs(
+            (*(b.through(older) for b in self.births[:-1]), self.births[-1].through(weight)),
+            (
+                *(o.through(older) for o in self.others),
+                *(o.through(weight) for o in self.new_others),
+            ),
+        )

@@ -1,0 +1,177 @@
+"""Cumulants of a layer of activations from those of its pre-activations, by diagrams."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from outsample.cumulants.diagrams import cumulant_from_powers
+from outsample.cumulants.program import Factor, Program, all_diagrams
+from outsample.cumulants.symmetric import SymmetricTensor, along, placed
+from outsample.networks.activations.base import Expansion
+
+
+class PowerCumulants:
+    """Estimated cumulants of φ(Z) for one layer of n neurons.
+
+    Args:
+        kappa: cumulants by order, from 2, of the pre-activations in units of
+            ``expansion.scale``; orders that are missing vanish.
+        expansion: of the activation at their means and variances.
+        budget: largest cost of a diagram: K − 1 (basic) or K (augmented).
+    """
+
+    def __init__(
+        self, kappa: Mapping[int, SymmetricTensor], expansion: Expansion, budget: int
+    ) -> None:
+        self.kappa, self.budget = kappa, budget
+        self._expansion = expansion
+        self.orders = frozenset(kappa)
+        self._slices: dict[tuple[int, ...], Tensor] = {}
+        self._sums: dict[Program, Tensor] = {}
+        self._factors: dict[tuple[Factor, int, tuple[int, ...]], Tensor] = {}
+        self._complete: dict[tuple[int, ...], Tensor] = {}
+        self._powers: dict[tuple[int, ...], Tensor] = {}
+        self._coefficients: dict[tuple[int, int], Tensor] = {}
+        #: Mean of φ(Z) minus what it is at a Gaussian Z, shape (n,); None where it is zero.
+        self.shift: Tensor | None = None
+        if len(all_diagrams(1, budget, self.orders).products) > 1:
+            self.shift = self.of_powers((1,))
+            self._powers.clear()
+            self._coefficients.clear()
+            self._factors.clear()
+            self._sums.clear()
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of φ(Z), shape (n,)."""
+        return self._expansion.mean if self.shift is None else self._expansion.mean + self.shift
+
+    def of_powers(self, powers: tuple[int, ...]) -> Tensor:
+        """κ(φ_i^p1, φ_j^p2, …) of the centred activations, at every index as if distinct."""
+        if powers not in self._powers:
+            program = all_diagrams(len(powers), self.budget, self.orders)
+            self._powers[powers] = self.evaluate(program, powers)
+        return self._powers[powers]
+
+    def complete(self, multiplicities: tuple[int, ...]) -> Tensor:
+        """κ with φ_i q1 times, φ_j q2 times, …: right at every index, coincidences included."""
+        if multiplicities in self._complete:
+            return self._complete[multiplicities]
+        m = len(multiplicities)
+        total: Tensor | None = None
+        for coefficient, factors in cumulant_from_powers(multiplicities):
+            term: Tensor | None = None
+            for factor in factors:
+                axes = tuple(a for a in range(m) if factor[a])
+                value = placed(self.of_powers(tuple(factor[a] for a in axes)), axes, m)
+                term = value if term is None else term * value
+            assert term is not None
+            if total is None:
+                total = term.clone() if coefficient == 1 else term * coefficient
+            else:
+                total = total.add_(term, alpha=coefficient)
+        assert total is not None
+        for a in range(m):
+            for b in range(a + 1, m):
+                rest = (q for c, q in enumerate(multiplicities) if c not in (a, b))
+                merged = (*rest, multiplicities[a] + multiplicities[b])
+                total.diagonal(0, a, b).copy_(self.complete(merged))
+        self._complete[multiplicities] = total
+        return total
+
+    def evaluate(self, program: Program, powers: tuple[int, ...]) -> Tensor:
+        """What a sum of diagrams comes to for powers of the activations, one axis a neuron."""
+        value = self._sum(program, powers)
+        shape = (len(self._expansion.mean),) * len(powers)
+        return value.clone() if value.shape == shape else value.expand(shape).clone()
+
+    def coefficient(self, degree: int, power: int = 1) -> Tensor:
+        """e_{k,p} of the activation, about the mean of φ(Z) rather than its Gaussian mean."""
+        key = degree, power
+        if key not in self._coefficients:
+            self._coefficients[key] = self._centred(degree, power)
+        return self._coefficients[key]
+
+    def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
+        """Entries of a cumulant of Z in which i appears multiplicities[0] times, and so on."""
+        if multiplicities not in self._slices:
+            self._slices[multiplicities] = self.kappa[sum(multiplicities)].slice(multiplicities)
+        return self._slices[multiplicities]
+
+    def _centred(self, degree: int, power: int) -> Tensor:
+        e = self._expansion.coefficient
+        if self.shift is None:
+            return (
+                torch.zeros_like(self._expansion.mean)
+                if key_is_mean(degree, power)
+                else e(degree, power)
+            )
+        if power == 1:
+            return e(degree) if degree else -self.shift
+        total = e(degree, power)
+        factor = torch.ones_like(self.shift)
+        for q in range(power - 1, 0, -1):
+            factor = factor * self.shift
+            if not key_is_mean(degree, q):
+                sign = (-1) ** (power - q)
+                total = torch.addcmul(total, factor, e(degree, q), value=sign * math.comb(power, q))
+        if degree == 0:
+            total = torch.addcmul(total, factor, self.shift, value=(-1) ** power)
+        return total
+
+    def _sum(self, program: Program, powers: tuple[int, ...]) -> Tensor:
+        """Evaluate a program; sums of cumulants alone are kept for other powers."""
+        if program in self._sums:
+            return self._sums[program]
+        total: Tensor | None = None
+        axes: tuple[int, ...] = ()
+        own = False
+        for product in program.products:
+            factor = self._factor(product.factor, powers)
+            if product.rest is not None:
+                rest = self._sum(product.rest, powers)
+                if total is None:
+                    total = factor * rest
+                elif own and set(product.axes) <= set(axes):
+                    total.addcmul_(factor, rest)
+                else:
+                    total = torch.addcmul(total, factor, rest)
+                own = True
+            elif total is None:
+                total, own = (
+                    (factor, False) if product.weight == 1 else (factor * product.weight, True)
+                )
+            elif own and set(product.axes) <= set(axes):
+                total.add_(factor, alpha=product.weight)
+            else:
+                total, own = torch.add(total, factor, alpha=product.weight), True
+            axes = tuple({*axes, *product.axes})
+        assert total is not None
+        if program.constant:
+            total = total + program.constant
+        if not program.coefficients:
+            self._sums[program] = total
+        return total
+
+    def _factor(self, factor: Factor, powers: tuple[int, ...]) -> Tensor:
+        """Cumulants times coefficients, small tensors all, shared by the programs of a layer."""
+        key = factor, len(powers), tuple([powers[a] for a, _ in factor.coefficients])
+        if key not in self._factors:
+            m = len(powers)
+            value: Tensor | None = None
+            for block in factor.blocks:
+                entries = placed(self.slice(tuple(v for v in block if v)), factor.axes, m)
+                value = entries if value is None else value * entries
+            for a, degree in factor.coefficients:
+                e = along(self.coefficient(degree, powers[a]), a, m)
+                value = e if value is None else value * e
+            assert value is not None
+            self._factors[key] = value
+        return self._factors[key]
+
+
+def key_is_mean(degree: int, power: int) -> bool:
+    """Whether a coefficient is the mean of a centred activation: zero."""
+    return degree == 0 and power == 1

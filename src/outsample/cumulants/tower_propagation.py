@@ -1,0 +1,96 @@
+"""Propagation of a tower of cumulants through the layers of a network, at any order."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.cumulants.activation_step import Closure, activation_step, project_input
+from outsample.cumulants.gaussian_input import affine_mean, dense, pushed_covariance
+from outsample.cumulants.symmetric import Dense, SymmetricTensor
+from outsample.distributions import Gaussian
+from outsample.networks.activations.base import Activation, Expansion
+from outsample.networks.graph import Affine, Graph
+from outsample.tower import CumulantTower
+
+#: Neurons whose variance per squared weight is this many times round-off below the largest have
+#: no higher cumulants: what comes out for them is noise divided by their tiny variance.
+_NOISE = 100.0
+
+
+class Propagated(NamedTuple):
+    """Mean, covariance, and the higher cumulants if they were asked for."""
+
+    mean: Float[Tensor, " outputs"]
+    covariance: Float[Tensor, "outputs outputs"]
+    higher: dict[int, SymmetricTensor]
+
+
+def propagate(
+    graph: Graph,
+    inputs: Gaussian | CumulantTower,
+    closure: Closure,
+    expand: Callable[[Activation, Tensor, Tensor], Expansion],
+    note: Callable[[Tensor], None],
+    tower: bool,
+) -> Propagated:
+    """Push the cumulants of the input through every step.
+
+    ``expand`` gives an activation's expansion at means and variances, ``note`` takes the mean
+    after each activation; unless ``tower``, what only higher cumulants of the output need is
+    left out.
+    """
+    law = inputs if isinstance(inputs, Gaussian) else inputs.gaussian
+    mean, covariance = law.mean, law.scale
+    higher = {} if isinstance(inputs, Gaussian) else project_input(closure, inputs)
+    steps = graph.steps
+    last = max((i for i, step in enumerate(steps) if not isinstance(step, Affine)), default=-1)
+    weight: Tensor | None = None
+    for place, step in enumerate(steps):
+        if isinstance(step, Affine):
+            mean = affine_mean(step, mean)
+            covariance = pushed_covariance(step.weight, covariance)
+            weight = step.weight if weight is None else step.weight @ weight
+            continue
+        covariance = dense(covariance, mean.shape[0])
+        expansion = expand(step, mean, covariance.diagonal())
+        precision = expansion.scale.reciprocal()
+        kappa = _standardised(higher, weight, covariance.diagonal(), precision)
+        kappa[2] = Dense(covariance * precision * precision[:, None])
+        final = place == last and not tower
+        mean, kept = activation_step(closure, kappa, expansion, final)
+        covariance = kept.pop(2).slice((1, 1))
+        higher, weight = kept, None
+        note(mean)
+    if not tower:
+        higher = {}
+    elif higher:
+        weight = torch.eye(mean.shape[0]).to(mean) if weight is None else weight
+        higher = {order: kappa.through(weight) for order, kappa in higher.items()}
+    return Propagated(mean, dense(covariance, mean.shape[0]), higher)
+
+
+def _standardised(
+    higher: dict[int, SymmetricTensor],
+    weight: Tensor | None,
+    variance: Float[Tensor, " n"],
+    precision: Float[Tensor, " n"],
+) -> dict[int, SymmetricTensor]:
+    """Cumulants of the pre-activations in units of their standard deviations.
+
+    The division is part of the linear map, which costs nothing and loses no digits.
+    """
+    if not higher:
+        return {}
+    if weight is None:  # two activations in a row
+        return {order: kappa.scaled(precision) for order, kappa in higher.items()}
+    with torch.no_grad():
+        share = (variance / weight.square().sum(1)).nan_to_num(0.0, 0.0, 0.0)
+        floor = float(share.amax()) * _NOISE * torch.finfo(share.dtype).eps
+        noisy = share <= floor
+    if bool(noisy.any()):
+        precision = precision.masked_fill(noisy, 0.0)
+    scaled = weight * precision[:, None]
+    return {order: kappa.through(scaled) for order, kappa in higher.items()}
