@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.cumulants.factored_step import fourth, partial_trace, third
+from outsample.cumulants.factored_step import fourth, partial_trace, partial_trace4, third
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.projection import isotropic, traced_core
 from outsample.cumulants.symmetric import Dense, Powers, SymmetricTensor, Traced
@@ -63,8 +63,8 @@ def activation_step(
         kept[order] = third(powers) if order == 3 else fourth(powers)
     metric = _identity(powers.mean)
     if closure.partial_trace:
-        if closure.factored and order == 3:
-            trace = partial_trace(powers)
+        if closure.factored:
+            trace = partial_trace(powers) if order == 3 else partial_trace4(powers)
         else:
             trace = powers.complete((2, *[1] * (order - 1))).sum(0)
         kept[order + 1] = Traced(Dense(traced_core(trace)), metric)

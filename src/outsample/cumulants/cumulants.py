@@ -30,6 +30,7 @@ from outsample.tower import CumulantTower
 
 Order = Literal[1, 2, 3, 4]
 
+_ORDERS: tuple[Order, ...] = (4, 3, 2)
 #: Widest layer at which the augmented variant prefers dense tensors.
 _DENSE_WIDTH = 16
 
@@ -116,9 +117,10 @@ class Cumulants(Propagation):
         if not 0 < epsilon <= 1:
             raise InputError(f"Cumulants.at: epsilon = {epsilon!r}; expected 0 < epsilon <= 1")
         width = width_of(network_of(problem, towers=True)[0])
-        orders: tuple[Order, ...] = (4, 3, 2)
-        lowest: Order = 1
-        return cls(next((k for k in orders if width**k <= epsilon**-2), lowest))
+        for order in _ORDERS:
+            if width**order <= epsilon**-2:
+                return cls(order)
+        return cls(1)
 
     def accepts(self, problem: Problem) -> str | None:
         """Takes a NetworkMean whose input is a Gaussian or a CumulantTower."""

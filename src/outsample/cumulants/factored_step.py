@@ -10,7 +10,7 @@ from torch import Tensor
 
 from outsample.cumulants.hubs import Birth3, Birth4, Hubs
 from outsample.cumulants.power_cumulants import PowerCumulants
-from outsample.cumulants.program import without_pendant
+from outsample.cumulants.program import without_joint_edges, without_pendant
 from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
 
 
@@ -110,27 +110,80 @@ def _traced_terms(powers: PowerCumulants, d1: Tensor, d2: Tensor) -> tuple[Tenso
 def fourth(powers: PowerCumulants) -> Hubs:
     """κ_4 of φ(Z) as births."""
     slope = powers.coefficient(1)
-    edge = hollow(powers.slice((1, 1)) * slope[:, None])
-    head = hollow(powers.evaluate(without_pendant(4, powers.budget, powers.orders), (1, 1, 1)))
+    families = _families(powers, slope)
     repeated = powers.complete((2, 1, 1)).clone()
-    # entries κ_iijk in which j is the hub and i a pendant, then those in which k is the hub
-    half = (head * edge[:, None]).permute(0, 2, 1)
-    repeated -= 2 * (half + half.mT)
+    for head, edge in families:
+        # entries κ_iijk in which j is the hub and i a pendant, then those in which k is the hub
+        half = (head * edge[:, None]).permute(0, 2, 1)
+        repeated -= 2 * (half + half.mT)
     older = powers.kappa.get(4)
     births: tuple[Birth3 | Birth4, ...] = ()
     past: tuple[SymmetricTensor, ...] = ()
     if older is not None:
-        repeated -= (
-            powers.slice((2, 1, 1)) * (slope * slope)[:, None, None] * torch.outer(slope, slope)
-        )
+        square = torch.outer(slope, slope)
+        repeated -= powers.slice((2, 1, 1)) * (slope * slope)[:, None, None] * square
         births, past = (older.births, older.others) if isinstance(older, Hubs) else ((), (older,))
     # how many of the orders of the legs give the same entry
     repeated.diagonal(0, 1, 2).div_(2)
     for axis in (1, 2):
         repeated.diagonal(0, 0, axis).div_(3)
     repeated.diagonal(0, 0, 1).diagonal().mul_(3)
-    birth = Birth4(None, repeated.permute(1, 2, 0).contiguous(), ((head, edge),))
+    heads = [repeated.permute(1, 2, 0), *(head for head, _ in families)]
+    birth = Birth4(torch.cat(heads, 2), torch.cat([edge for _, edge in families], 1))
     return Hubs((*births, birth), past, slope)
+
+
+def _families(powers: PowerCumulants, slope: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """H_r and x_r of the diagrams on four neurons that factor through one."""
+    edge = hollow(powers.slice((1, 1)) * slope[:, None])
+    head = hollow(powers.evaluate(without_pendant(4, powers.budget, powers.orders), (1, 1, 1)))
+    families = [(head, edge)]
+    if powers.budget == 3:
+        return families
+    pair = slope[:, None, None] * slope[:, None]
+    if 3 in powers.kappa:
+        # a third cumulant, and two neurons joined by more than an edge
+        more, less = (powers.evaluate(without_pendant(3, b, powers.orders), (1, 1)) for b in (3, 2))
+        families.append((hollow(powers.slice((1, 1, 1)) * pair), hollow(more - less)))
+    if 5 in powers.kappa:
+        # κ_iijkl = Sym(A ⊗ G) / 2 with curvature at i; G takes i and l, k and l, or i twice
+        kappa5 = powers.kappa[5]
+        assert isinstance(kappa5, Traced)
+        core, metric, curvature = kappa5.core.slice((1, 1, 1)), kappa5.metric, powers.coefficient(2)
+        at_hub = core * pair * (curvature / 10)
+        away = (kappa5.core.slice((2, 1)) * curvature[:, None] * slope) / 40
+        through = hollow(at_hub + (away + away.T)[:, :, None] * slope)
+        families.append((through, hollow(metric * slope[:, None])))
+        twice = (metric.diagonal() * curvature / 60)[:, None].expand_as(metric)
+        families.append((hollow(core * pair * slope), hollow(twice.clone())))
+    return families
+
+
+def partial_trace4(powers: PowerCumulants) -> Tensor:
+    """Σ_l κ_llij of φ(Z), shape (n, n, n), but for fourth cumulants with an edge inside."""
+    slope = powers.coefficient(1)
+    program = without_joint_edges(4, powers.budget, powers.orders)
+    out = powers.summed(program, (2, 1, 1, 1))
+    if 4 in powers.kappa:
+        weights = powers.coefficient(1, 2)
+        inner = powers.kappa[4].contracted(weights)
+        # l is none of the others
+        three = powers.slice((2, 1, 1)) * weights[:, None, None]
+        inner = inner - three - three.permute(1, 0, 2) - three.permute(1, 2, 0)
+        # an edge may join two of the neurons that are left
+        bent = powers.slice((1, 1)) * powers.coefficient(2) * powers.coefficient(2)[:, None]
+        ways = slope[:, None, None] * torch.outer(slope, slope)
+        ways = ways + bent[:, :, None] * slope + bent[:, None] * slope[:, None]
+        out += inner * (ways + bent * slope[:, None, None])
+    covariance = hollow(powers.complete((1, 1)).clone())
+    third_cumulant = hollow(powers.complete((1, 1, 1)).clone())
+    pairs = third_cumulant @ covariance  # Σ_l κ_ijl κ_lk
+    cubes = powers.complete((3, 1, 1)) - 2 * pairs.permute(2, 0, 1)
+    out += cubes + cubes.permute(1, 0, 2) + cubes.permute(1, 2, 0)
+    repeated = powers.complete((2, 2, 1)).sum(1)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        out.diagonal(0, a, b).copy_(repeated.T)
+    return out
 
 
 def hollow(x: Tensor) -> Tensor:

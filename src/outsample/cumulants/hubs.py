@@ -86,60 +86,64 @@ class Birth3:
 
 @dataclass(frozen=True, slots=True)
 class Birth4:
-    """Fourth cumulants that arose in one layer; the hubs' factor is the identity while None."""
+    """Fourth cumulants that arose in one layer: Σ over families and hubs, all twelve orders of legs.
 
-    #: e_r, shape (n, hubs).
-    hub: Float[Tensor, "n hubs"] | None
-    #: E_r: what pairs of coinciding neurons need, shape (n, n, hubs), symmetric in n, n.
-    repeated: Float[Tensor, "n n hubs"]
-    #: (H_r, x_r), shapes (n, n, hubs), symmetric in n, n, and (n, hubs).
-    families: tuple[tuple[Float[Tensor, "n n hubs"], Float[Tensor, "n hubs"]], ...]
+    A family is a head H_r, symmetric in its two legs, and an edge x_r, beside the hub e_r.  The
+    first family is that of coinciding neurons, whose edge is e_r / 2.
+    """
+
+    #: H_r of every family, side by side: shape (n, n, families · hubs).
+    heads: Float[Tensor, "n n columns"]
+    #: x_r of every family but the first, side by side: shape (n, (families − 1) · hubs).
+    edges: Float[Tensor, "n columns"]
+    #: e_r, shape (n, hubs); the identity while None.
+    hub: Float[Tensor, "n hubs"] | None = None
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Birth4":
         """The same cumulants after x ↦ W x."""
-        return Birth4(
-            weight if self.hub is None else weight @ self.hub,
-            _both(weight, self.repeated),
-            tuple((_both(weight, head), weight @ edge) for head, edge in self.families),
-        )
+        n, columns = self.heads.shape[1:]
+        one_leg = (weight @ self.heads.reshape(n, n * columns)).view(-1, n, columns)
+        hub = weight if self.hub is None else weight @ self.hub
+        return Birth4(weight @ one_leg, weight @ self.edges, hub)
 
     def slice(self) -> Float[Tensor, "n n n"]:
         """κ_iijk, [i, j, k]."""
-        p, e = self.hub, self.repeated
-        assert p is not None
-        # what p_j multiplies, [i, k, r]; then half of what is symmetric in j and k
-        left = 2 * p[:, None] * e + 0.5 * _diagonal(e)[:, None] * p
-        lefts, rights = [left], [p]
-        alone, heads = [p * p], [e]
-        for head, edge in self.families:
-            left += 2 * edge[:, None] * head
-            lefts.append(2 * p[:, None] * head + _diagonal(head)[:, None] * p)
-            rights.append(edge)
-            alone.append(2 * p * edge)
-            heads.append(head)
-        half = torch.cat(lefts, 2) @ torch.cat(rights, 1).T
-        whole = torch.cat(heads, 2) @ torch.cat(alone, 1).T
+        hub, edges = self._legs()
+        families = edges.shape[1] // hub.shape[1]
+        hubs, heads = hub.repeat(1, families), self.heads
+        at_i = heads.diagonal(0, 0, 1).T[:, None]
+        # half of what is symmetric in j and k, [i, k, column]; j goes to the hub or to the edge
+        to_edge = (hubs * 2)[:, None] * heads
+        to_edge.addcmul_(at_i, hubs)
+        to_hub = ((edges * 2)[:, None] * heads).unflatten(2, (families, -1)).sum(2)
+        half = torch.cat((to_edge, to_hub), 2) @ torch.cat((edges, hub), 1).T
+        whole = heads @ (hubs * edges * 2).T
         return half + half.mT + whole.permute(2, 0, 1)
+
+    def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
+        """Σ_l κ_ijkl v_l."""
+        hub, edges = self._legs()
+        hubs = hub.repeat(1, edges.shape[1] // hub.shape[1])
+        single = edges * torch.mv(hubs.T, vector) + hubs * torch.mv(edges.T, vector)
+        lone = torch.einsum("ijr,j->ir", self.heads, vector)
+        # [i, j, k] symmetric in i and j; then symmetric in j and k
+        pair = self.heads @ single.T
+        rest = torch.einsum("ir,jr,kr->ijk", lone, hubs, edges)
+        out = pair + (rest + rest.mT).permute(1, 2, 0)
+        return out + out.permute(0, 2, 1) + out.permute(2, 0, 1)
 
     def dense(self) -> Float[Tensor, "n n n n"]:
         """κ_ijkl."""
-        p = self.hub
-        assert p is not None
-        families = ((self.repeated, p, 0.5), *((h, x, 1.0) for h, x in self.families))
-        total = sum(w * torch.einsum("ijr,kr,lr->ijkl", h, p, x) for h, x, w in families)
-        assert isinstance(total, Tensor)
+        hub, edges = self._legs()
+        hubs = hub.repeat(1, edges.shape[1] // hub.shape[1])
+        total = torch.einsum("ijr,kr,lr->ijkl", self.heads, hubs, edges)
         # the first two legs are symmetric: every order of the four is counted twice
         return sum((total.permute(q) for q in permutations(range(4))), torch.zeros_like(total)) / 2
 
-
-def _both(weight: Float[Tensor, "out n"], x: Float[Tensor, "n n r"]) -> Float[Tensor, "out out r"]:
-    """W on both of the symmetric legs."""
-    n, r = x.shape[0], x.shape[2]
-    return weight @ (weight @ x.reshape(n, n * r)).view(-1, n, r)
-
-
-def _diagonal(x: Float[Tensor, "n n r"]) -> Float[Tensor, "n r"]:
-    return x.diagonal(0, 0, 1).T
+    def _legs(self) -> tuple[Tensor, Tensor]:
+        """Hubs, and the edges of every family."""
+        assert self.hub is not None
+        return self.hub, torch.cat((self.hub / 2, self.edges), 1)
 
 
 class Hubs(SymmetricTensor):
@@ -197,6 +201,12 @@ class Hubs(SymmetricTensor):
         """See the base class."""
         terms = [b.against(matrix) for b in self.births if isinstance(b, Birth3)]
         return sum(terms[1:] + [other.against(matrix) for other in self.others], terms[0])
+
+    def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
+        """Order 4 only: Σ_l κ_ijkl v_l."""
+        terms = [b.contracted(vector) for b in self.births if isinstance(b, Birth4)]
+        terms += [other.dense() @ vector for other in self.others]
+        return sum(terms[1:], terms[0])
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Hubs":
         """See the base class."""

@@ -87,6 +87,17 @@ class PowerCumulants:
         shape = (len(self._expansion.mean),) * len(powers)
         return value.clone() if value.shape == shape else value.expand(shape).clone()
 
+    def summed(self, program: Program, powers: tuple[int, ...]) -> Tensor:
+        """Like :meth:`evaluate`, summed over the first neuron, which differs from all others."""
+        total: Tensor | None = None
+        for first in range(len(self._expansion.mean)):
+            value = self._sum(program, powers, first)[0]
+            for axis in range(value.dim()):
+                value.select(axis, first).zero_()
+            total = value if total is None else total.add_(value)
+        assert total is not None
+        return total
+
     def coefficient(self, degree: int, power: int = 1) -> Tensor:
         """e_{k,p} of the activation, about the mean of φ(Z) rather than its Gaussian mean."""
         key = degree, power
@@ -121,8 +132,11 @@ class PowerCumulants:
             total = torch.addcmul(total, factor, self.shift, value=(-1) ** power)
         return total
 
-    def _sum(self, program: Program, powers: tuple[int, ...]) -> Tensor:
-        """Evaluate a program; sums of cumulants alone are kept for other powers."""
+    def _sum(self, program: Program, powers: tuple[int, ...], first: int | None = None) -> Tensor:
+        """Evaluate a program, at one value of the first index if ``first`` is given.
+
+        Sums of cumulants alone are kept for other powers.
+        """
         if program in self._sums:
             return self._sums[program]
         total: Tensor | None = None
@@ -130,8 +144,10 @@ class PowerCumulants:
         own = False
         for product in program.products:
             factor = self._factor(product.factor, powers)
+            if first is not None and factor.shape[0] > 1:
+                factor = factor.narrow(0, first, 1)
             if product.rest is not None:
-                rest = self._sum(product.rest, powers)
+                rest = self._sum(product.rest, powers, first)
                 if total is None:
                     total = factor * rest
                 elif own and set(product.axes) <= set(axes):
@@ -151,7 +167,7 @@ class PowerCumulants:
         assert total is not None
         if program.constant:
             total = total + program.constant
-        if not program.coefficients:
+        if first is None and not program.coefficients:
             self._sums[program] = total
         return total
 

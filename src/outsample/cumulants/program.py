@@ -95,6 +95,18 @@ def all_diagrams(neurons: int, budget: int, orders: frozenset[int]) -> Program:
 
 
 @lru_cache(maxsize=256)
+def without_joint_edges(neurons: int, budget: int, orders: frozenset[int]) -> Program:
+    """The diagrams without the cumulant in which every one of the neurons appears once."""
+    return _factorised(
+        [
+            _term(float(d.weight), d.blocks, d.degrees)
+            for d in diagrams(neurons, budget)
+            if _available(d, orders) and (1,) * neurons not in d.blocks
+        ]
+    )
+
+
+@lru_cache(maxsize=256)
 def without_pendant(neurons: int, budget: int, orders: frozenset[int]) -> Program:
     """The diagrams that factor through one neuron, their pendant edge taken off.
 

@@ -37,6 +37,10 @@ class SymmetricTensor(ABC):
     def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
         """Order 3 only: Σ_k κ_ijk M_ik for M of shape (n, n) or, the same for every i, (n,)."""
 
+    def contracted(self, vector: Float[Tensor, " n"]) -> Tensor:
+        """The cumulant summed over its last leg with weights."""
+        return self.dense() @ vector
+
     def dense(self) -> Float[Tensor, "*n"]:
         """All entries."""
         return self.slice((1,) * self.order)
