@@ -26,6 +26,8 @@ class Closure(NamedTuple):
     order: int
     variant: Variant
     factored: bool
+    #: Births of the highest cumulant with less than this share of it are dropped.
+    tolerance: float = 0.0
 
     @property
     def budget(self) -> int:
@@ -54,13 +56,15 @@ def activation_step(
     """
     order = closure.order
     powers = PowerCumulants(kappa, expansion, closure.budget)
+    if not final and order == 4 and order in kappa:
+        powers.slice((2, 1, 1))  # the others are part of it
     kept: dict[int, SymmetricTensor] = {2: Dense(powers.complete((1, 1)))}
     if final:
         return powers.mean, kept
     for d in range(3, order if closure.factored else order + 1):
         kept[d] = Dense(powers.complete((1,) * d))
     if closure.factored:
-        kept[order] = third(powers) if order == 3 else fourth(powers)
+        kept[order] = _factored(powers, closure)
     metric = _identity(powers.mean)
     if closure.partial_trace:
         if closure.factored:
@@ -72,6 +76,11 @@ def activation_step(
     if traced is not None:
         kept[traced] = isotropic(powers.complete((2,) * (traced // 2)).sum(), traced, metric)
     return powers.mean, kept
+
+
+def _factored(powers: PowerCumulants, closure: Closure) -> SymmetricTensor:
+    step = third if closure.order == 3 else fourth
+    return step(powers, closure.tolerance)
 
 
 def project_input(closure: Closure, inputs: CumulantTower) -> dict[int, SymmetricTensor]:

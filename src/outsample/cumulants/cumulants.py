@@ -158,7 +158,7 @@ class Cumulants(Propagation):
         factored = self.factored
         if factored == "auto":
             factored = self.variant == "basic" or width > _DENSE_WIDTH
-        return Closure(self.order, self.variant, bool(factored) and self.order > 2)
+        return Closure(self.order, self.variant, bool(factored) and self.order > 2, self.tolerance)
 
 
 def _tower(

@@ -14,7 +14,7 @@ from outsample.cumulants.program import without_joint_edges, without_pendant
 from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
 
 
-def third(powers: PowerCumulants) -> Hubs:
+def third(powers: PowerCumulants, tolerance: float) -> Hubs:
     """κ_3 of φ(Z) as births."""
     slope = powers.coefficient(1)
     edge = hollow(powers.slice((1, 1)) * slope[:, None])
@@ -44,14 +44,12 @@ def third(powers: PowerCumulants) -> Hubs:
                 others.append(Traced(vector, y * slope * slope[:, None]))
                 repeated -= others[-1].slice((2, 1))
     older = powers.kappa.get(3)
-    births: tuple[Birth3 | Birth4, ...] = ()
-    past: tuple[SymmetricTensor, ...] = ()
+    births, past, dropped = _past(older, tolerance)
     if older is not None:
         repeated -= powers.slice((2, 1)) * (slope * slope)[:, None] * slope
-        births, past = (older.births, older.others) if isinstance(older, Hubs) else ((), (older,))
     repeated.diagonal().div_(3)
     birth = Birth3(torch.cat((*factors, repeated.T), 1), tuple(terms), len(slope))
-    return Hubs((*births, birth), past, slope, new_others=tuple(others))
+    return Hubs((*births, birth), past, slope, others, dropped)
 
 
 def partial_trace(powers: PowerCumulants) -> Tensor:
@@ -107,7 +105,7 @@ def _traced_terms(powers: PowerCumulants, d1: Tensor, d2: Tensor) -> tuple[Tenso
     return u / 6 - at2 - at2.T, v / 6 - at1 - powers.slice((2, 2)) * d1
 
 
-def fourth(powers: PowerCumulants) -> Hubs:
+def fourth(powers: PowerCumulants, tolerance: float) -> Hubs:
     """κ_4 of φ(Z) as births."""
     slope = powers.coefficient(1)
     families = _families(powers, slope)
@@ -117,12 +115,10 @@ def fourth(powers: PowerCumulants) -> Hubs:
         half = (head * edge[:, None]).permute(0, 2, 1)
         repeated -= 2 * (half + half.mT)
     older = powers.kappa.get(4)
-    births: tuple[Birth3 | Birth4, ...] = ()
-    past: tuple[SymmetricTensor, ...] = ()
+    births, past, dropped = _past(older, tolerance)
     if older is not None:
         square = torch.outer(slope, slope)
         repeated -= powers.slice((2, 1, 1)) * (slope * slope)[:, None, None] * square
-        births, past = (older.births, older.others) if isinstance(older, Hubs) else ((), (older,))
     # how many of the orders of the legs give the same entry
     repeated.diagonal(0, 1, 2).div_(2)
     for axis in (1, 2):
@@ -130,7 +126,7 @@ def fourth(powers: PowerCumulants) -> Hubs:
     repeated.diagonal(0, 0, 1).diagonal().mul_(3)
     heads = [repeated.permute(1, 2, 0), *(head for head, _ in families)]
     birth = Birth4(torch.cat(heads, 2), torch.cat([edge for _, edge in families], 1))
-    return Hubs((*births, birth), past, slope)
+    return Hubs((*births, birth), past, slope, (), dropped)
 
 
 def _families(powers: PowerCumulants, slope: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -184,6 +180,18 @@ def partial_trace4(powers: PowerCumulants) -> Tensor:
     for a, b in ((0, 1), (0, 2), (1, 2)):
         out.diagonal(0, a, b).copy_(repeated.T)
     return out
+
+
+def _past(
+    older: SymmetricTensor | None, tolerance: float
+) -> tuple[tuple[Birth3 | Birth4, ...], tuple[SymmetricTensor, ...], float]:
+    """What stays of the cumulant before: births, other parts, the largest share dropped."""
+    if older is None:
+        return (), (), 0.0
+    if not isinstance(older, Hubs):
+        return (), (older,), 0.0
+    births, dropped = older.pruned(tolerance)
+    return births, older.others, dropped
 
 
 def hollow(x: Tensor) -> Tensor:

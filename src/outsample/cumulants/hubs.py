@@ -86,7 +86,7 @@ class Birth3:
 
 @dataclass(frozen=True, slots=True)
 class Birth4:
-    """Fourth cumulants that arose in one layer: Σ over families and hubs, all twelve orders of legs.
+    """Fourth cumulants that arose in one layer: Σ over families and hubs, all orders of legs.
 
     A family is a head H_r, symmetric in its two legs, and an edge x_r, beside the hub e_r.  The
     first family is that of coinciding neurons, whose edge is e_r / 2.
@@ -119,6 +119,16 @@ class Birth4:
         half = torch.cat((to_edge, to_hub), 2) @ torch.cat((edges, hub), 1).T
         whole = heads @ (hubs * edges * 2).T
         return half + half.mT + whole.permute(2, 0, 1)
+
+    def pairs(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, "n n"]]:
+        """κ_iiij and κ_iijj: what :meth:`slice` has on two neurons, without its O(n³) entries."""
+        hub, edges = self._legs()
+        hubs, heads = hub.repeat(1, edges.shape[1] // hub.shape[1]), self.heads
+        at_i, both = heads.diagonal(0, 0, 1).T, hubs * edges
+        three = 6 * (heads @ both[:, :, None]).squeeze(2)
+        three = three + 3 * ((at_i * edges) @ hubs.T + (at_i * hubs) @ edges.T)
+        apart = 2 * (both @ at_i.T) + 4 * ((heads * hubs[:, None]) * edges).sum(2)
+        return three, apart + apart.T
 
     def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
         """Σ_l κ_ijkl v_l."""
@@ -159,9 +169,12 @@ class Hubs(SymmetricTensor):
         others: Sequence[SymmetricTensor] = (),
         slope: Float[Tensor, " n"] | None = None,
         new_others: Sequence[SymmetricTensor] = (),
+        dropped: float = 0.0,
     ) -> None:
         self.births, self.others, self.slope = tuple(births), tuple(others), slope
         self.new_others = tuple(new_others)
+        #: Share of the largest birth that was dropped in the layer in which this one arose.
+        self.dropped = dropped
 
     @property
     def order(self) -> int:
@@ -170,6 +183,11 @@ class Hubs(SymmetricTensor):
 
     def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
         """See the base class; at least one neuron must repeat."""
+        if self.order == 4 and len(multiplicities) < 3 and "repeated" not in self.__dict__:
+            three, apart = self._pairs
+            if len(multiplicities) == 1:
+                return three.diagonal()
+            return {(3, 1): three, (1, 3): three.T}.get(multiplicities, apart)
         most_first = sorted(range(len(multiplicities)), key=lambda a: -multiplicities[a])
         out = self.repeated
         for axis, a in enumerate(most_first):
@@ -186,6 +204,14 @@ class Hubs(SymmetricTensor):
         for other in self.others:
             total = total + other.slice((2, *[1] * (self.order - 2)))
         return total
+
+    @cached_property
+    def _pairs(self) -> tuple[Tensor, Tensor]:
+        """κ_iiij and κ_iijj, for order 4."""
+        parts = [b.pairs() for b in self.births if isinstance(b, Birth4)]
+        parts += [(other.slice((3, 1)), other.slice((2, 2))) for other in self.others]
+        three, apart = zip(*parts, strict=True)
+        return sum(three[1:], three[0]), sum(apart[1:], apart[0])
 
     @cached_property
     def parts(self) -> tuple[Tensor, ...]:
@@ -207,6 +233,21 @@ class Hubs(SymmetricTensor):
         terms = [b.contracted(vector) for b in self.births if isinstance(b, Birth4)]
         terms += [other.dense() @ vector for other in self.others]
         return sum(terms[1:], terms[0])
+
+    def pruned(self, tolerance: float) -> tuple[tuple[Birth3 | Birth4, ...], float]:
+        """The births worth keeping, and the share of the largest one that is not.
+
+        A birth's share is that of its entries with a repeated neuron in the Frobenius norm of
+        all: only these enter the next activation.
+        """
+        if tolerance == 0 or len(self.births) == 1:
+            return self.births, 0.0
+        with torch.no_grad():
+            sizes = [float(torch.linalg.vector_norm(part)) for part in self.parts]
+            limit = tolerance * float(torch.linalg.vector_norm(self.repeated))
+        kept = tuple(b for b, size in zip(self.births, sizes, strict=True) if size >= limit)
+        dropped = max((size for size in sizes if size < limit), default=0.0)
+        return kept, tolerance * dropped / limit if dropped else 0.0
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Hubs":
         """See the base class."""
