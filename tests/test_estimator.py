@@ -108,7 +108,10 @@ def test_json_is_plain(problem: ou.NetworkMean) -> None:
     assert document["estimator"]["settings"] == {
         "order": 2,
         "variant": "augmented",
+        "factored": "auto",
+        "tolerance": 0.05,
         "hidden": False,
+        "tower": False,
     }
 
 

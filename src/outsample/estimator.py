@@ -122,6 +122,11 @@ class Estimate:
             input_hash=input_hash(self._problem) if unchanged else None,
         )
 
+    @property
+    def expected_error(self) -> float | None:
+        """Predicted vn error (squared error over the variance of M(x)), for methods with a law."""
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """The estimate as plain numbers, strings, lists and dictionaries."""
         return {
@@ -131,6 +136,7 @@ class Estimate:
             "sign": _plain(self.sign),
             "standard_error": _plain(self.standard_error),
             "error_kind": self.error_kind,
+            "expected_error": _plain(self.expected_error),
             "covariance": _plain(self.covariance),
             "trust": self.trust,
             "reasons": list(self.reasons),

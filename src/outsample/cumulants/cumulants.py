@@ -8,6 +8,7 @@ from torch import Tensor
 from outsample.cumulants.activation_step import Closure, Variant
 from outsample.cumulants.covariance_step import Traces, augmented_step, basic_step
 from outsample.cumulants.estimate import CumulantEstimate, Propagation
+from outsample.cumulants.expected_error import Diagnostics, Layers
 from outsample.cumulants.gaussian_input import (
     affine_mean,
     dense,
@@ -60,9 +61,11 @@ class Cumulants(Propagation):
             Basic: the same answer as the dense tensor, in less time.  Augmented: leaves out the
             diagrams that do not factor.  ``"auto"`` takes dense tensors for the augmented variant
             up to width 16 and factors otherwise; ``diagnostics["factored"]`` says which it was.
-        tolerance: of the third cumulants, what arose in an earlier layer and has come down to
-            less than this share (in Frobenius norm of κ_iij) is dropped, so that time grows with
-            depth and not with its square; ``diagnostics["dropped"]`` gives the largest share.
+        tolerance: what of the highest cumulant may be lost in a layer, as a share of the
+            Frobenius norm of its entries with a repeated neuron, so that time grows with depth
+            and not with its square.  Order 3: what is more than six layers old goes into the
+            leading quarter of the covariance's eigenspace.  Order 4: what has come down to less
+            is dropped.  ``diagnostics["dropped"]`` gives the largest loss; 0 keeps everything.
         hidden: also return the means after every activation.
         tower: also return the joint cumulants of the outputs, up to the order.
 
@@ -88,7 +91,7 @@ class Cumulants(Propagation):
     order: Order = 2
     variant: Variant = "augmented"
     factored: bool | Literal["auto"] = "auto"
-    tolerance: float = 0.03
+    tolerance: float = 0.05
     hidden: bool = False
     tower: bool = False
 
@@ -128,7 +131,7 @@ class Cumulants(Propagation):
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem, towers=True)
-        run = _Run([], VarianceMonitor(), {})
+        run = _Run(Layers(self._closure(0).budget), [], VarianceMonitor(), {})
         law = inputs.gaussian if isinstance(inputs, CumulantTower) else inputs
         higher: dict[int, SymmetricTensor] = {}
         if self.order == 1:
@@ -140,9 +143,10 @@ class Cumulants(Propagation):
         else:
             closure = self._closure(width_of(network))
             run.diagnostics["factored"] = closure.factored
-            value, covariance, higher = propagate(
+            value, covariance, higher, dropped = propagate(
                 network.graph(), inputs, closure, run.expand, run.hidden.append, self.tower
             )
+            run.diagnostics["dropped"] = dropped
         trust, reasons, diagnostics = run.monitor.verdict()
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),
@@ -151,7 +155,8 @@ class Cumulants(Propagation):
             tower=_tower(value, covariance, higher) if self.tower else None,
             trust=trust,
             reasons=reasons,
-            diagnostics=diagnostics | run.diagnostics,
+            diagnostics=Diagnostics(diagnostics | run.diagnostics, lambda: run.layers.figures),
+            _layers=run.layers,
         )
 
     def _closure(self, width: int) -> Closure:
@@ -175,13 +180,20 @@ def _tower(
 class _Run(NamedTuple):
     """What a propagation leaves behind besides its answer."""
 
+    layers: Layers
+
     hidden: list[Tensor]
     monitor: VarianceMonitor
     diagnostics: dict[str, Any]
 
-    def expand(self, step: Activation, mean: Tensor, variance: Tensor) -> Expansion:
+    def expand(self, step: Activation, mean: Tensor, covariance: Tensor) -> Expansion:
+        """Expansion at a layer's means and covariance, or only its variances."""
+        variance = covariance if covariance.dim() == 1 else covariance.diagonal()
         self.monitor.note(variance)
-        return step.expand(mean, variance)
+        expansion = step.expand(mean, variance)
+        if covariance.dim() == 2:
+            self.layers.note(covariance, expansion)
+        return expansion
 
 
 def _order1(graph: Graph, inputs: Gaussian, run: _Run) -> Tensor:
@@ -208,7 +220,7 @@ def _order2_basic(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor, Te
             covariance = pushed_covariance(step.weight, covariance)
         else:
             covariance = dense(covariance, mean.shape[0])
-            expansion = run.expand(step, mean, covariance.diagonal())
+            expansion = run.expand(step, mean, covariance)
             mean, covariance = expansion.mean, basic_step(covariance, expansion)
             run.hidden.append(mean)
     return mean, dense(covariance, mean.shape[0])
@@ -225,7 +237,7 @@ def _order2_augmented(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor
             traces = traces and traces.through(step.weight)
         else:
             covariance = dense(covariance, mean.shape[0])
-            expansion = run.expand(step, mean, covariance.diagonal())
+            expansion = run.expand(step, mean, covariance)
             mean, covariance, traces = augmented_step(covariance, traces, expansion)
             run.hidden.append(mean)
     return mean, dense(covariance, mean.shape[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from outsample.cumulants.hubs import Birth3, Birth4, Hubs
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.program import without_joint_edges, without_pendant
+from outsample.cumulants.subspace import compressed
 from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
 
 
@@ -44,12 +45,15 @@ def third(powers: PowerCumulants, tolerance: float) -> Hubs:
                 others.append(Traced(vector, y * slope * slope[:, None]))
                 repeated -= others[-1].slice((2, 1))
     older = powers.kappa.get(3)
-    births, past, dropped = _past(older, tolerance)
     if older is not None:
         repeated -= powers.slice((2, 1)) * (slope * slope)[:, None] * slope
     repeated.diagonal().div_(3)
     birth = Birth3(torch.cat((*factors, repeated.T), 1), tuple(terms), len(slope))
-    return Hubs((*births, birth), past, slope, others, dropped)
+    if not isinstance(older, Hubs):
+        return Hubs((birth,), () if older is None else (older,), slope, others)
+    kept, moved = compressed(older, slope, powers.complete((1, 1)), tolerance)
+    new = [*others, moved] if moved else others
+    return Hubs((*kept.births, birth), kept.others, slope, new, kept.dropped)
 
 
 def partial_trace(powers: PowerCumulants) -> Tensor:

@@ -187,7 +187,8 @@ class Hubs(SymmetricTensor):
             three, apart = self._pairs
             if len(multiplicities) == 1:
                 return three.diagonal()
-            return {(3, 1): three, (1, 3): three.T}.get(multiplicities, apart)
+            first, second = multiplicities
+            return apart if first == second else three if first > second else three.T
         most_first = sorted(range(len(multiplicities)), key=lambda a: -multiplicities[a])
         out = self.repeated
         for axis, a in enumerate(most_first):
@@ -201,8 +202,8 @@ class Hubs(SymmetricTensor):
         total = self.parts[0]
         for part in self.parts[1:]:
             total = total + part
-        for other in self.others:
-            total = total + other.slice((2, *[1] * (self.order - 2)))
+        for part in self.other_parts:
+            total = total + part
         return total
 
     @cached_property
@@ -210,8 +211,10 @@ class Hubs(SymmetricTensor):
         """κ_iiij and κ_iijj, for order 4."""
         parts = [b.pairs() for b in self.births if isinstance(b, Birth4)]
         parts += [(other.slice((3, 1)), other.slice((2, 2))) for other in self.others]
-        three, apart = zip(*parts, strict=True)
-        return sum(three[1:], three[0]), sum(apart[1:], apart[0])
+        three, apart = parts[0]
+        for more in parts[1:]:
+            three, apart = three + more[0], apart + more[1]
+        return three, apart
 
     @cached_property
     def parts(self) -> tuple[Tensor, ...]:
@@ -233,6 +236,11 @@ class Hubs(SymmetricTensor):
         terms = [b.contracted(vector) for b in self.births if isinstance(b, Birth4)]
         terms += [other.dense() @ vector for other in self.others]
         return sum(terms[1:], terms[0])
+
+    @cached_property
+    def other_parts(self) -> tuple[Tensor, ...]:
+        """The same for the rest."""
+        return tuple(other.slice((2, *[1] * (self.order - 2))) for other in self.others)
 
     def pruned(self, tolerance: float) -> tuple[tuple[Birth3 | Birth4, ...], float]:
         """The births worth keeping, and the share of the largest one that is not.

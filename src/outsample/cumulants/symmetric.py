@@ -50,7 +50,7 @@ class SymmetricTensor(ABC):
         return self.through(torch.diag(factors))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dense(SymmetricTensor):
     """All n^order entries; order 0 is a scalar."""
 
@@ -93,7 +93,7 @@ class Dense(SymmetricTensor):
         return Dense(out)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Traced(SymmetricTensor):
     """Sym(A ⊗ G): a symmetric tensor of lower order times a metric, averaged over index orders.
 
@@ -154,7 +154,7 @@ class Traced(SymmetricTensor):
         return Traced(self.core.scaled(factors), self.metric * factors * factors[:, None])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Powers(SymmetricTensor):
     """Σ_r k_r a_r ⊗ … ⊗ a_r: the cumulant of a linear map of independent variables."""
 

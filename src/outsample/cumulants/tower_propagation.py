@@ -1,5 +1,6 @@
 """Propagation of a tower of cumulants through the layers of a network, at any order."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from outsample.cumulants.activation_step import Closure, activation_step, project_input
 from outsample.cumulants.gaussian_input import affine_mean, dense, pushed_covariance
+from outsample.cumulants.hubs import Hubs
 from outsample.cumulants.symmetric import Dense, SymmetricTensor
 from outsample.distributions import Gaussian
+from outsample.errors import NumericalError
 from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Affine, Graph
 from outsample.tower import CumulantTower
@@ -26,6 +29,8 @@ class Propagated(NamedTuple):
     mean: Float[Tensor, " outputs"]
     covariance: Float[Tensor, "outputs outputs"]
     higher: dict[int, SymmetricTensor]
+    #: Largest share of the highest cumulant that was dropped in a layer.
+    dropped: float
 
 
 def propagate(
@@ -38,7 +43,7 @@ def propagate(
 ) -> Propagated:
     """Push the cumulants of the input through every step.
 
-    ``expand`` gives an activation's expansion at means and variances, ``note`` takes the mean
+    ``expand`` gives an activation's expansion at means and covariance, ``note`` takes the mean
     after each activation; unless ``tower``, what only higher cumulants of the output need is
     left out.
     """
@@ -48,6 +53,7 @@ def propagate(
     steps = graph.steps
     last = max((i for i, step in enumerate(steps) if not isinstance(step, Affine)), default=-1)
     weight: Tensor | None = None
+    dropped = 0.0
     for place, step in enumerate(steps):
         if isinstance(step, Affine):
             mean = affine_mean(step, mean)
@@ -55,21 +61,28 @@ def propagate(
             weight = step.weight if weight is None else step.weight @ weight
             continue
         covariance = dense(covariance, mean.shape[0])
-        expansion = expand(step, mean, covariance.diagonal())
+        expansion = expand(step, mean, covariance)
         precision = expansion.scale.reciprocal()
         kappa = _standardised(higher, weight, covariance.diagonal(), precision)
         kappa[2] = Dense(covariance * precision * precision[:, None])
         final = place == last and not tower
         mean, kept = activation_step(closure, kappa, expansion, final)
+        if not math.isfinite(float(mean.detach().sum())):
+            raise NumericalError(
+                f"the cumulants of order up to {closure.order} left the range of {mean.dtype} in "
+                f"step {place + 1} of {len(steps)} ('{step.name}'): the expansion in 1/width "
+                "diverges on this network; use a lower order, or sampling"
+            )
         covariance = kept.pop(2).slice((1, 1))
         higher, weight = kept, None
+        dropped = max(dropped, *(k.dropped for k in kept.values() if isinstance(k, Hubs)), 0.0)
         note(mean)
     if not tower:
         higher = {}
     elif higher:
         weight = torch.eye(mean.shape[0]).to(mean) if weight is None else weight
         higher = {order: kappa.through(weight) for order, kappa in higher.items()}
-    return Propagated(mean, dense(covariance, mean.shape[0]), higher)
+    return Propagated(mean, dense(covariance, mean.shape[0]), higher, dropped)
 
 
 def _standardised(
