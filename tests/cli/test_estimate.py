@@ -68,7 +68,7 @@ def test_samplers_follow_their_settings(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--order", "3"), "order = 3"),
+        (("--order", "5"), "order = 5"),
         (("--variant", "best"), "variant = 'best'"),
         (("--samples", "10"), "cumulants has no setting 'samples'"),
         (("--estimator", "monte-carlo", "--samples", "0"), "samples = 0"),

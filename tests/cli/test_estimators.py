@@ -40,7 +40,7 @@ def test_every_name_stands_for_an_estimator(name: Name) -> None:
         ("", "estimator '' is not known; expected one of cumulants"),
         ("cumulant", "'cumulant' is not known"),
         ("cumulants:order", "not of the form"),
-        ("cumulants:order=3", "order = 3; expected 1 or 2"),
+        ("cumulants:order=5", "order = 5; expected 1, 2, 3 or 4"),
         ("cumulants:order=two", "order = 'two'"),
         ("cumulants:variant=new", "variant = 'new'"),
         ("cumulants:samples=10", "no setting 'samples'; its settings: order, variant"),

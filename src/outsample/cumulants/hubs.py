@@ -185,10 +185,11 @@ class Hubs(SymmetricTensor):
         """See the base class; at least one neuron must repeat."""
         if self.order == 4 and len(multiplicities) < 3 and "repeated" not in self.__dict__:
             three, apart = self._pairs
-            if len(multiplicities) == 1:
+            counts = list(multiplicities)
+            if len(counts) == 1:
                 return three.diagonal()
-            first, second = multiplicities
-            return apart if first == second else three if first > second else three.T
+            same = counts[0] == counts[1]
+            return apart if same else three if counts[0] > counts[1] else three.T
         most_first = sorted(range(len(multiplicities)), key=lambda a: -multiplicities[a])
         out = self.repeated
         for axis, a in enumerate(most_first):
