@@ -48,6 +48,11 @@ class CumulantTower(Distribution):
         fourth: Float[Tensor, "n n n n"] | Float[Tensor, " n"] | ArrayLike | None = None,
         sampler: Sampler | None = None,
     ) -> None:
+        if sampler is not None and not callable(sampler):
+            raise InputError(
+                f"CumulantTower: sampler is {type(sampler).__name__}; expected a function of the "
+                "number of rows and a torch.Generator"
+            )
         #: The Gaussian with the same mean and covariance.
         self.gaussian = Gaussian(mean, covariance)
         self.third = _cumulant("third", third, 3, self.gaussian.mean)
@@ -106,7 +111,9 @@ class CumulantTower(Distribution):
                 "CumulantTower: cumulants alone do not say how to draw; pass sampler= to use "
                 "estimators that sample"
             )
-        x = self._sampler(n, generator)
+        if n < 1:
+            raise InputError(f"CumulantTower.sample: n = {n}; expected at least 1")
+        x = torch.as_tensor(self._sampler(n, generator))
         if tuple(x.shape) != (n, *self.shape):
             raise InputError(
                 f"CumulantTower: the sampler returned shape {tuple(x.shape)}; expected "

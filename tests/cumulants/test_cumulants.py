@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 import outsample as ou
 
-ORDERS = [ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")]
+ORDERS = [
+    *(ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")),
+    *(ou.Cumulants(3, "basic"), ou.Cumulants(3, "augmented"), ou.Cumulants(4, "basic")),
+]
 CLOSED_FORMS = [
     *("relu", "leaky_relu", "abs", "sign", "step", "hardtanh", "square", "identity"),
     *("erf", "gelu", "sin"),
@@ -31,6 +34,22 @@ class TestOrder2Basic(OneHiddenLayer):
 
 class TestOrder2Augmented(OneHiddenLayer):
     estimator = ou.Cumulants(2, "augmented")
+
+
+class TestOrder3Basic(OneHiddenLayer):
+    estimator = ou.Cumulants(3, "basic")
+
+
+class TestOrder3Augmented(OneHiddenLayer):
+    estimator = ou.Cumulants(3, "augmented", factored=True)
+
+
+class TestOrder4Basic(OneHiddenLayer):
+    estimator = ou.Cumulants(4, "basic")
+
+
+class TestOrder4Augmented(OneHiddenLayer):
+    estimator = ou.Cumulants(4, "augmented", factored=True)
 
 
 def problem_of(golden: Golden) -> ou.NetworkMean:
@@ -262,15 +281,15 @@ def test_networks_may_begin_or_end_in_an_activation() -> None:
 def test_every_refinement_helps_on_average_over_random_networks() -> None:
     """Pooled over networks and outputs, each step up gains at least a factor 2 (truth: 4 to 8)."""
     family = ou.families.RandomMLP(width=32, depth=2, outputs=16, dtype="float64")
-    errors = torch.zeros(3, dtype=torch.float64)
+    errors = torch.zeros(4, dtype=torch.float64)
     for seed in range(8):
         problem = family.problem(seed)
         sampler = ou.MonteCarlo(50_000, seed, antithetic=True, moment_matched=True)
         truth = sampler.estimate(problem).value
-        for place, estimator in enumerate(ORDERS):
+        for place, estimator in enumerate(ORDERS[:4]):
             gap = estimator.estimate(problem).value.detach() - truth
             errors[place] += gap.square().sum()
-    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 8 * errors[3]
 
 
 def test_gradients_agree_with_the_sampled_mean() -> None:
@@ -359,7 +378,7 @@ def test_sixty_four_narrow_layers_are_finite_or_refused() -> None:
         try:
             estimate = estimator.estimate(problem)
         except ou.NumericalError:
-            assert estimator == ORDERS[2]
+            assert estimator in ORDERS[2:]
             continue
         assert bool(torch.isfinite(estimate.value).all())
         clamped = estimate.diagnostics.get("largest_clamped", 0.0)

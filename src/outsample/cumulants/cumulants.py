@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
+import torch
 from torch import Tensor
 
 from outsample.cumulants.activation_step import Closure, Variant
@@ -18,12 +19,12 @@ from outsample.cumulants.gaussian_input import (
     refuse_unless_network,
     width_of,
 )
-from outsample.cumulants.monitor import VarianceMonitor
+from outsample.cumulants.monitor import VarianceMonitor, variance_round_off
 from outsample.cumulants.symmetric import SymmetricTensor
 from outsample.cumulants.tower_propagation import propagate
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
-from outsample.estimator import Explanation
+from outsample.estimator import Explanation, worst_trust
 from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Affine, Graph
 from outsample.problem import Problem
@@ -148,16 +149,29 @@ class Cumulants(Propagation):
             )
             run.diagnostics["dropped"] = dropped
         trust, reasons, diagnostics = run.monitor.verdict()
+        if covariance is not None and (negative := _negative(covariance)):
+            trust = worst_trust(trust, "low_confidence")
+            reasons = (*reasons, f"{negative} of the outputs' variances came out negative")
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),
             covariance=covariance,
             hidden=tuple(run.hidden) if self.hidden else None,
-            tower=_tower(value, covariance, higher) if self.tower else None,
+            tower=self._tower(value, covariance, higher) if self.tower else None,
             trust=trust,
             reasons=reasons,
             diagnostics=Diagnostics(diagnostics | run.diagnostics, lambda: run.layers.figures),
             _layers=run.layers,
         )
+
+    def _tower(
+        self, mean: Tensor, covariance: Tensor | None, higher: dict[int, SymmetricTensor]
+    ) -> CumulantTower | None:
+        """The outputs' cumulants in full, up to the order."""
+        if covariance is None:
+            return None
+        full = {order: kappa.dense() for order, kappa in higher.items() if order <= self.order}
+        gaussian = Gaussian.trusted(mean, covariance)
+        return CumulantTower.trusted(gaussian, full.get(3), full.get(4))
 
     def _closure(self, width: int) -> Closure:
         factored = self.factored
@@ -166,15 +180,13 @@ class Cumulants(Propagation):
         return Closure(self.order, self.variant, bool(factored) and self.order > 2, self.tolerance)
 
 
-def _tower(
-    mean: Tensor, covariance: Tensor | None, higher: dict[int, SymmetricTensor]
-) -> CumulantTower | None:
-    """The outputs' cumulants in full."""
-    if covariance is None:
-        return None
-    full = {order: kappa.dense() for order, kappa in higher.items() if order in (3, 4)}
-    gaussian = Gaussian.trusted(mean, covariance)
-    return CumulantTower.trusted(gaussian, full.get(3), full.get(4))
+def _negative(covariance: Tensor) -> int:
+    """How many variances are negative beyond round-off."""
+    variance = covariance.detach().diagonal()
+    low, high = torch.aminmax(variance)
+    if float(low) >= 0:
+        return 0
+    return int((variance < -variance_round_off(variance.dtype) * high.abs()).sum())
 
 
 class _Run(NamedTuple):

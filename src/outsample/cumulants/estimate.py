@@ -28,9 +28,8 @@ class CumulantEstimate(Estimate):
     def expected_error(self) -> float | None:
         """Predicted vn error of ``value``: squared error over the variance of M(x), or None.
 
-        A law in the figures of ``diagnostics``, fitted on random networks; see the documentation,
-        theory/cumulants.  On random networks of other kinds it is right within a factor of four
-        nine times in ten; it knows nothing of trained ones.
+        A law in the figures of ``diagnostics``, fitted on random networks and tested on others;
+        see the documentation, theory/cumulants.  It knows nothing of trained networks.
         """
         method = self.estimator
         order, variant = getattr(method, "order", 0), getattr(method, "variant", "")

@@ -182,7 +182,9 @@ class Hubs(SymmetricTensor):
         return 3 if isinstance(self.births[-1], Birth3) else 4
 
     def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
-        """See the base class; at least one neuron must repeat."""
+        """See the base class."""
+        if max(multiplicities) == 1:
+            return self.dense()
         if self.order == 4 and len(multiplicities) < 3 and "repeated" not in self.__dict__:
             three, apart = self._pairs
             counts = list(multiplicities)

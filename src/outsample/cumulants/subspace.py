@@ -93,7 +93,7 @@ def compressed(
         What stays as it is, its ``dropped`` the loss; and the subspace, or None if nothing moved.
     """
     births = [birth for birth in old.births if isinstance(birth, Birth3)]
-    if tolerance == 0 or len(births) <= WINDOW:
+    if tolerance == 0 or len(births) <= WINDOW or not bool(torch.isfinite(covariance).all()):
         return old, None
     aged, kept = births[:-WINDOW], births[-WINDOW:]
     previous = [part for part in old.others if isinstance(part, Subspace)]

@@ -61,7 +61,7 @@ def propagate(
             weight = step.weight if weight is None else step.weight @ weight
             continue
         covariance = dense(covariance, mean.shape[0])
-        expansion = expand(step, mean, covariance)
+        expansion = expand(step, mean, _raised(covariance))
         precision = expansion.scale.reciprocal()
         kappa = _standardised(higher, weight, covariance.diagonal(), precision)
         kappa[2] = Dense(covariance * precision * precision[:, None])
@@ -83,6 +83,16 @@ def propagate(
         weight = torch.eye(mean.shape[0]).to(mean) if weight is None else weight
         higher = {order: kappa.through(weight) for order, kappa in higher.items()}
     return Propagated(mean, dense(covariance, mean.shape[0]), higher, dropped)
+
+
+def _raised(covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Negative variances raised to a little above zero, so that powers of 1/σ stay in range."""
+    variance = covariance.diagonal()
+    if not bool((variance < 0).any()):
+        return covariance
+    eps = torch.finfo(covariance.dtype).eps
+    floor = variance.detach().amax().clamp_min(0) * eps**1.5
+    return torch.diagonal_scatter(covariance, torch.where(variance < 0, floor, variance))
 
 
 def _standardised(

@@ -104,6 +104,8 @@ class NetworkMean(Problem):
         """
         graph = self.graph()
         hidden = [i for i, step in enumerate(graph.steps) if not isinstance(step, Affine)]
+        if not hidden:
+            return graph(self.inputs.mean[None]).reshape(self.output_shape)
         if len(hidden) > 1 or not isinstance(self.inputs, Gaussian):
             return None
         mean, scale = self.inputs.mean, self.inputs.scale
