@@ -41,7 +41,7 @@ class Layer(NamedTuple):
         """Inverse participation ratio tr C² / (tr C)² of the covariance: from 1/n to 1."""
         c = self.covariance.detach()
         trace = float(c.diagonal().sum())
-        return float(torch.linalg.vector_norm(c)) ** 2 / trace**2 if trace > 0 else 0.0
+        return float(torch.linalg.vector_norm(c)) ** 2 / trace**2 if trace != 0 else 0.0
 
     def edges(self, count: int) -> float:
         """Size of the diagram of ``count`` parallel edges in the covariance of the activations.
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
         kept = (correlation * first * first[:, None]).square().sum()
         kept = float(kept + e(0, 2).detach().square().sum())
         left = float((correlation**count * last * last[:, None]).square().sum())
-        return math.sqrt(left / kept) if kept > 0 else 0.0
+        return math.sqrt(left / kept) if kept != 0 else 0.0
 
 
 class Layers:

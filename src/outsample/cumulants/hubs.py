@@ -101,10 +101,11 @@ class Birth4:
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Birth4":
         """The same cumulants after x ↦ W x."""
-        n, columns = self.heads.shape[1:]
-        one_leg = (weight @ self.heads.reshape(n, n * columns)).view(-1, n, columns)
+        out, (n, columns) = weight.shape[0], self.heads.shape[1:]
+        one_leg = (weight @ self.heads.reshape(n, n * columns)).view(out, n, columns)
+        both = weight @ one_leg.transpose(0, 1).reshape(n, out * columns)
         hub = weight if self.hub is None else weight @ self.hub
-        return Birth4(weight @ one_leg, weight @ self.edges, hub)
+        return Birth4(both.view(out, out, columns), weight @ self.edges, hub)
 
     def slice(self) -> Float[Tensor, "n n n"]:
         """κ_iijk, [i, j, k]."""
@@ -116,7 +117,7 @@ class Birth4:
         to_edge = (hubs * 2)[:, None] * heads
         to_edge.addcmul_(at_i, hubs)
         to_hub = ((edges * 2)[:, None] * heads).unflatten(2, (families, -1)).sum(2)
-        half = torch.cat((to_edge, to_hub), 2) @ torch.cat((edges, hub), 1).T
+        half = to_edge @ edges.T + to_hub @ hub.T
         whole = heads @ (hubs * edges * 2).T
         return half + half.mT + whole.permute(2, 0, 1)
 
@@ -127,7 +128,7 @@ class Birth4:
         at_i, both = heads.diagonal(0, 0, 1).T, hubs * edges
         three = 6 * (heads @ both[:, :, None]).squeeze(2)
         three = three + 3 * ((at_i * edges) @ hubs.T + (at_i * hubs) @ edges.T)
-        apart = 2 * (both @ at_i.T) + 4 * ((heads * hubs[:, None]) * edges).sum(2)
+        apart = 2 * (both @ at_i.T) + 4 * ((heads * edges) @ hubs[:, :, None]).squeeze(2)
         return three, apart + apart.T
 
     def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:

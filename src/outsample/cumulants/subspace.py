@@ -98,8 +98,7 @@ def compressed(
     aged, kept = births[:-WINDOW], births[-WINDOW:]
     previous = [part for part in old.others if isinstance(part, Subspace)]
     traced = [part for part in old.others if isinstance(part, Traced)]
-    late = traced[-2 * WINDOW :]  # a birth brings two of them
-    moving = [part for part in old.others if part in previous or part in traced[: -2 * WINDOW]]
+    moving = [*previous, *traced[: -2 * WINDOW]]  # a birth brings two of them
     guess = previous[0].basis * slope[:, None] if previous else None
     basis = leading_subspace(covariance, guess)
     seen = basis * slope[:, None]  # the span, as it looks from before the activation
@@ -117,7 +116,6 @@ def compressed(
     if not loss <= tolerance:
         return old, None
     rest = [part for part in old.others if part not in moving]
-    assert all(part in rest for part in late)
     return Hubs(kept, rest, dropped=loss), new
 
 

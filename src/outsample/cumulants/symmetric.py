@@ -73,10 +73,11 @@ class Dense(SymmetricTensor):
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Dense":
         """See the base class."""
-        out = self.tensor
-        for _ in range(out.dim()):
-            # the last axis becomes the first: after all of them they are in order again
-            out = torch.movedim(out @ weight.T, -1, 0)
+        out, legs = self.tensor, self.tensor.dim()
+        for _ in range(legs):
+            # one product of matrices; the first axis becomes the last, and after all is in place
+            shape = (*out.shape[1:], weight.shape[0])
+            out = (out.reshape(out.shape[0], -1).T @ weight.T).view(shape)
         return Dense(out)
 
     def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
