@@ -1,5 +1,7 @@
 import copy
+import re
 from functools import partial
+from typing import Any
 
 import hypothesis.strategies as st
 import mpmath
@@ -16,6 +18,7 @@ import outsample as ou
 ORDERS = [
     *(ou.Cumulants(1), ou.Cumulants(2, "basic"), ou.Cumulants(2, "augmented")),
     *(ou.Cumulants(3, "basic"), ou.Cumulants(3, "augmented"), ou.Cumulants(4, "basic")),
+    ou.Cumulants(3, "elliptical"),
 ]
 CLOSED_FORMS = [
     *("relu", "leaky_relu", "abs", "sign", "step", "hardtanh", "square", "identity"),
@@ -42,6 +45,10 @@ class TestOrder3Basic(OneHiddenLayer):
 
 class TestOrder3Augmented(OneHiddenLayer):
     estimator = ou.Cumulants(3, "augmented", factored=True)
+
+
+class TestOrder3Elliptical(OneHiddenLayer):
+    estimator = ou.Cumulants(3, "elliptical")
 
 
 class TestOrder4Basic(OneHiddenLayer):
@@ -303,9 +310,8 @@ def test_gradcheck_through_three_layers(order: int, variant: str, factored: bool
 
     def value(mean: Tensor, factor: Tensor, *parameters: Tensor) -> Tensor:
         copied = copy.deepcopy(net)
-        for layer, (weight, bias) in zip(
-            [m for m in copied if isinstance(m, nn.Linear)], batched(parameters), strict=True
-        ):
+        layers: list[Any] = [m for m in copied if isinstance(m, nn.Linear)]
+        for layer, (weight, bias) in zip(layers, batched(parameters), strict=True):
             del layer.weight, layer.bias
             layer.weight, layer.bias = weight, bias
         inputs = ou.Gaussian(mean, factor @ factor.T)
@@ -318,6 +324,40 @@ def test_gradcheck_through_three_layers(order: int, variant: str, factored: bool
     leaves = [law.mean, torch.linalg.cholesky(law.covariance), *net.parameters()]
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
     assert torch.autograd.gradcheck(value, leaves, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::outsample.NumericalWarning")
+def test_the_elliptical_closure_wins_in_deep_networks() -> None:
+    """Eight layers of width 48, pooled over networks and outputs (truth: a factor of about 5)."""
+    family = ou.families.RandomMLP(width=48, depth=8, outputs=48)
+    basic, elliptical = 0.0, 0.0
+    for seed in range(5):
+        problem = family.problem(seed)
+        truth = ou.MonteCarlo(100_000, seed, antithetic=True).estimate(problem).value
+        with torch.no_grad():
+            for variant in ("basic", "elliptical"):
+                value = ou.Cumulants(3, variant).estimate(problem).value
+                error = float((value - truth).square().sum())
+                basic, elliptical = (
+                    (basic + error, elliptical)
+                    if variant == "basic"
+                    else (basic, elliptical + error)
+                )
+    assert elliptical < 0.6 * basic
+
+
+@pytest.mark.parametrize("variant", ["basic", "augmented", "elliptical"])
+def test_reduced_precision_changes_little(variant: str) -> None:
+    problem = ou.families.RandomMLP(width=32, depth=4, outputs=8, dtype="float32").problem(0)
+    with torch.no_grad():
+        full, reduced = (
+            ou.Cumulants(3, variant, precision=p).estimate(problem) for p in ("full", "reduced")
+        )
+    assert reduced.value.dtype == torch.float32
+    assert not torch.equal(reduced.value, full.value)
+    assert full.covariance is not None and full.expected_error is not None
+    gap = (reduced.value - full.value).square().sum() / full.covariance.trace()
+    assert float(gap) < 0.01 * full.expected_error
 
 
 def test_gradients_agree_with_the_sampled_mean() -> None:
@@ -367,7 +407,7 @@ def test_neurons_that_read_dead_ones(activation: str, bias: float, weight: float
         second.bias.fill_(0.3)
     net = nn.Sequential(first, nn.ReLU(), second, ou.Elementwise(activation))
     value = ou.Cumulants(2).estimate(ou.NetworkMean(net, ou.Gaussian.standard(2))).value
-    constant = net(torch.zeros(1, 2, dtype=torch.float64))[0, 0]
+    constant = net(torch.zeros(1, 2, dtype=torch.float64))[0, 0].detach()
     assert float((value.detach()[0] - constant).abs()) < 1e-2
     assert bool(torch.isfinite(value).all())
 
@@ -410,8 +450,8 @@ def test_sixty_four_narrow_layers_are_finite_or_refused() -> None:
             continue
         assert bool(torch.isfinite(estimate.value).all())
         clamped = estimate.diagnostics.get("largest_clamped", 0.0)
-        assert (estimate.trust == "ok") == (clamped < 1e-12)
-        assert estimate.trust == "ok" or "negative" in estimate.reasons[0]
+        assert estimate.trust != "ok" or clamped < 1e-12
+        assert estimate.trust == "ok" or re.search("negative|directions", estimate.reasons[0])
 
 
 @pytest.mark.parametrize("ratio", [5.0, 38.0, 40.0, 1e3, 1e9])
@@ -437,6 +477,12 @@ def test_means_far_from_the_kink(ratio: float, sign: int) -> None:
         ({"order": "2"}, "order = '2'"),
         ({"order": True}, "order = True"),
         ({"variant": "better"}, "variant = 'better'"),
+        ({"variant": "elliptical"}, "order = 2"),
+        ({"order": 3, "variant": "elliptical", "factored": False}, "factored = False"),
+        ({"factored": "no"}, "factored = 'no'"),
+        ({"tolerance": 1.0}, "tolerance = 1.0"),
+        ({"tolerance": -0.1}, "tolerance = -0.1"),
+        ({"precision": "half"}, "precision = 'half'"),
     ],
 )
 def test_bad_settings(arguments: dict, message: str) -> None:

@@ -17,7 +17,7 @@ from outsample.cumulants.diagrams import Block
 from outsample.cumulants.factored_step import fourth, hollow, partial_trace, partial_trace4, third
 from outsample.cumulants.hubs import Hubs
 from outsample.cumulants.power_cumulants import PowerCumulants
-from outsample.cumulants.projection import isotropic
+from outsample.cumulants.projection import elliptical, isotropic
 from outsample.cumulants.symmetric import Dense, Powers, SymmetricTensor, Traced
 from outsample.networks.activations import Expansion, from_name
 
@@ -280,3 +280,31 @@ def test_hollow_clears_every_coincidence_in_place() -> None:
     i, j, k = torch.meshgrid(*[torch.arange(4)] * 3, indexing="ij")
     distinct = (i != j) & (j != k) & (i != k)
     assert torch.equal(x, before * distinct)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_elliptical_births_leave_the_entries_with_repeated_neurons_right(activation: str) -> None:
+    """Whatever the closure approximates, κ_iij and κ_iii of φ(Z) are those of the diagrams."""
+    generator = torch.Generator().manual_seed(3)
+    eye = torch.eye(5, dtype=torch.float64)
+    factor = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    covariance, kappa = factor @ factor.T / 5 + eye, dict[int, SymmetricTensor]()
+    mean = torch.randn(5, generator=generator, dtype=torch.float64)
+    for layer in range(3):
+        expansion = from_name(activation).expand(mean, covariance.diagonal())
+        precision = expansion.scale.reciprocal()
+        correlation = covariance * precision * precision[:, None]
+        kappa = {k: t.scaled(precision).bound(correlation) for k, t in kappa.items()}
+        kappa[2] = Dense(correlation)
+        powers = PowerCumulants(kappa, expansion, 3)
+        found = third(powers, 0.0, along=True)
+        covariance, mean = powers.complete((1, 1)), powers.mean
+        pushed = found.through(eye).bound(covariance)
+        torch.testing.assert_close(
+            pushed.slice((2, 1)), powers.complete((2, 1)), atol=1e-10, rtol=1e-10
+        )
+        assert len(pushed.births) == layer + 1
+        trace = powers.complete((2, 2)).sum()
+        fourth_cumulant = elliptical(trace, covariance)
+        torch.testing.assert_close(fourth_cumulant.bound(covariance).slice((2, 2)).sum(), trace)
+        kappa = {3: found.through(eye), 4: fourth_cumulant}

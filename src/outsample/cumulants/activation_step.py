@@ -12,12 +12,12 @@ from torch import Tensor
 
 from outsample.cumulants.factored_step import fourth, partial_trace, partial_trace4, third
 from outsample.cumulants.power_cumulants import PowerCumulants
-from outsample.cumulants.projection import isotropic, traced_core
+from outsample.cumulants.projection import elliptical, isotropic, traced_core
 from outsample.cumulants.symmetric import Dense, Powers, SymmetricTensor, Traced
 from outsample.networks.activations.base import Expansion
 from outsample.tower import CumulantTower
 
-Variant = Literal["basic", "augmented"]
+Variant = Literal["basic", "augmented", "elliptical"]
 
 
 class Closure(NamedTuple):
@@ -28,11 +28,13 @@ class Closure(NamedTuple):
     factored: bool
     #: Births of the highest cumulant with less than this share of it are dropped.
     tolerance: float = 0.0
+    #: Whether births of the third cumulant are held in bfloat16.
+    reduced: bool = False
 
     @property
     def budget(self) -> int:
         """Largest cost of a diagram."""
-        return self.order if self.variant == "augmented" else self.order - 1
+        return self.order - 1 if self.variant == "basic" else self.order
 
     @property
     def partial_trace(self) -> bool:
@@ -42,6 +44,8 @@ class Closure(NamedTuple):
     @property
     def full_trace(self) -> int | None:
         """The order of which only the full trace is kept."""
+        if self.variant == "elliptical":
+            return self.order + 1
         if (self.variant == "basic") != bool(self.order % 2):
             return None
         return self.order + 1 if self.order % 2 else self.order + 2
@@ -74,13 +78,19 @@ def activation_step(
         kept[order + 1] = Traced(Dense(traced_core(trace)), metric)
     traced = closure.full_trace
     if traced is not None:
-        kept[traced] = isotropic(powers.complete((2,) * (traced // 2)).sum(), traced, metric)
+        trace = powers.complete((2,) * (traced // 2)).sum()
+        if closure.variant == "elliptical":
+            kept[traced] = elliptical(trace, powers.complete((1, 1)))
+        else:
+            kept[traced] = isotropic(trace, traced, metric)
     return powers.mean, kept
 
 
 def _factored(powers: PowerCumulants, closure: Closure) -> SymmetricTensor:
-    step = third if closure.order == 3 else fourth
-    return step(powers, closure.tolerance)
+    if closure.order == 4:
+        return fourth(powers, closure.tolerance)
+    along = closure.variant == "elliptical"
+    return third(powers, closure.tolerance, along, torch.bfloat16 if closure.reduced else None)
 
 
 def project_input(closure: Closure, inputs: CumulantTower) -> dict[int, SymmetricTensor]:
@@ -99,7 +109,11 @@ def project_input(closure: Closure, inputs: CumulantTower) -> dict[int, Symmetri
             kept[order] = Traced(Dense(traced_core(trace)), metric)
         elif order == closure.full_trace:
             trace = given if independent else given.diagonal(0, 0, 1).diagonal(0, 0, 1)
-            kept[order] = isotropic(trace.sum(), order, metric)
+            total = trace.sum()
+            if closure.variant == "elliptical":
+                kept[order] = elliptical(total, inputs.covariance)
+            else:
+                kept[order] = isotropic(total, order, metric)
     return kept
 
 

@@ -1,5 +1,6 @@
 """Cumulant propagation through the layers of a network."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -32,6 +33,9 @@ from outsample.tower import CumulantTower
 
 Order = Literal[1, 2, 3, 4]
 
+#: Participation ratio of a covariance below which orders 3 and 4 are not to be trusted.
+_FEW_DIRECTIONS = 2.0
+
 _ORDERS: tuple[Order, ...] = (4, 3, 2)
 #: Widest layer at which the augmented variant prefers dense tensors.
 _DENSE_WIDTH = 16
@@ -48,6 +52,9 @@ class Cumulants(Propagation):
     - order 1: means; of the covariance only its trace.  Cost O(n²) a layer, as a forward pass.
     - order 2: means and covariance.  Cost O(n³) a layer: two products (basic) or three.
     - order 3: also the third cumulants.  Cost O(n³) a layer and layer before it, factored.
+    - order 3, elliptical: the augmented diagrams, with κ_4 = s Sym(C ⊗ C) along the covariance C
+      as in a scale mixture of Gaussians.  Not in the paper; better than both in deep networks,
+      see the documentation, theory/depth.
     - order 4: also the fourth cumulants.  Cost O(n⁴) a layer and layer before it, factored.
 
     The basic variant has the diagrams that the order needs; the augmented one the next ones too,
@@ -57,7 +64,7 @@ class Cumulants(Propagation):
 
     Args:
         order: 1, 2, 3 or 4.
-        variant: ``"augmented"`` or ``"basic"``.
+        variant: ``"augmented"``, ``"basic"`` or, at order 3, ``"elliptical"``.
         factored: for orders 3 and 4, carry the highest cumulant as sums of products of matrices.
             Basic: the same answer as the dense tensor, in less time.  Augmented: leaves out the
             diagrams that do not factor.  ``"auto"`` takes dense tensors for the augmented variant
@@ -67,6 +74,9 @@ class Cumulants(Propagation):
             and not with its square.  Order 3: what is more than six layers old goes into the
             leading quarter of the covariance's eigenspace.  Order 4: what has come down to less
             is dropped.  ``diagnostics["dropped"]`` gives the largest loss; 0 keeps everything.
+        precision: ``"reduced"`` holds the factors of the third cumulant in bfloat16.  Their
+            rounding is far below the method's error; on processors with bfloat16 products deep
+            networks take half the time, on others longer.
         hidden: also return the means after every activation.
         tower: also return the joint cumulants of the outputs, up to the order.
 
@@ -93,15 +103,26 @@ class Cumulants(Propagation):
     variant: Variant = "augmented"
     factored: bool | Literal["auto"] = "auto"
     tolerance: float = 0.05
+    precision: Literal["full", "reduced"] = "full"
     hidden: bool = False
     tower: bool = False
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2, 3, 4) or isinstance(self.order, bool):
             raise InputError(f"Cumulants: order = {self.order!r}; expected 1, 2, 3 or 4")
-        if self.variant not in ("basic", "augmented"):
+        if self.variant not in ("basic", "augmented", "elliptical"):
             raise InputError(
-                f"Cumulants: variant = {self.variant!r}; expected 'basic' or 'augmented'"
+                f"Cumulants: variant = {self.variant!r}; expected 'basic', 'augmented' or "
+                "'elliptical'"
+            )
+        if self.variant == "elliptical" and (self.order != 3 or self.factored is False):
+            raise InputError(
+                f"Cumulants: variant = 'elliptical' with order = {self.order!r} and factored = "
+                f"{self.factored!r}; it is one of order 3, factored"
+            )
+        if self.precision not in ("full", "reduced"):
+            raise InputError(
+                f"Cumulants: precision = {self.precision!r}; expected 'full' or 'reduced'"
             )
         if self.factored not in (True, False, "auto"):
             raise InputError(
@@ -132,6 +153,7 @@ class Cumulants(Propagation):
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem, towers=True)
+        directions = math.inf
         run = _Run(Layers(self._closure(0).budget), [], VarianceMonitor(), {})
         law = inputs.gaussian if isinstance(inputs, CumulantTower) else inputs
         higher: dict[int, SymmetricTensor] = {}
@@ -148,10 +170,18 @@ class Cumulants(Propagation):
                 network.graph(), inputs, closure, run.expand, run.hidden.append, self.tower
             )
             run.diagnostics["dropped"] = dropped
+            directions = run.layers.fewest_directions()
         trust, reasons, diagnostics = run.monitor.verdict()
         if covariance is not None and (negative := _negative(covariance)):
             trust = worst_trust(trust, "low_confidence")
             reasons = (*reasons, f"{negative} of the outputs' variances came out negative")
+        if directions < _FEW_DIRECTIONS:
+            trust = worst_trust(trust, "low_confidence")
+            reasons = (
+                *reasons,
+                f"a layer's covariance has only {directions:.2g} independent directions; the "
+                "expansion is in their inverse number",
+            )
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),
             covariance=covariance,
@@ -176,8 +206,10 @@ class Cumulants(Propagation):
     def _closure(self, width: int) -> Closure:
         factored = self.factored
         if factored == "auto":
-            factored = self.variant == "basic" or width > _DENSE_WIDTH
-        return Closure(self.order, self.variant, bool(factored) and self.order > 2, self.tolerance)
+            factored = self.variant != "augmented" or width > _DENSE_WIDTH
+        factored = bool(factored) and self.order > 2
+        reduced = self.precision == "reduced"
+        return Closure(self.order, self.variant, factored, self.tolerance, reduced)
 
 
 def _negative(covariance: Tensor) -> int:

@@ -26,6 +26,7 @@ LAW: dict[tuple[int, str], tuple[float, float, float, float]] = {
     (2, "augmented"): (-1.87, 0.63, 1.27, 0.58),
     (3, "basic"): (-0.73, 0.14, 1.13, 1.26),
     (3, "augmented"): (-1.03, 0.16, 1.47, 1.23),
+    (3, "elliptical"): (-1.03, 0.16, 1.47, 1.23),
     (4, "basic"): (-1.07, -0.48, 1.3, 1.56),
     (4, "augmented"): (3.22, 1.0, 2.12, 1.56),
 }
@@ -71,6 +72,11 @@ class Layers:
         layer = Layer(covariance, expansion)
         small = covariance.shape[0] <= _SMALL
         self._layers.append(layer if small else self._figures(layer))
+
+    def fewest_directions(self) -> float:
+        """Smallest participation ratio of a layer that is not the first, whose law is exact."""
+        later = [x for x in self._layers[1:] if isinstance(x, Layer)]
+        return min((1 / max(x.concentration(), 1e-300) for x in later), default=math.inf)
 
     @cached_property
     def figures(self) -> dict[str, Any]:

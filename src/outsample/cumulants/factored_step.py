@@ -8,52 +8,112 @@ dropped from the cumulant, and kept where one neuron is summed over.
 import torch
 from torch import Tensor
 
-from outsample.cumulants.hubs import Birth3, Birth4, Hubs
+from outsample.cumulants.hubs import Birth3, Birth4, Hubs, Triple
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.program import without_joint_edges, without_pendant
 from outsample.cumulants.subspace import compressed
-from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
+from outsample.cumulants.symmetric import AlongCovariance, Dense, SymmetricTensor, Traced
 
 
-def third(powers: PowerCumulants, tolerance: float) -> Hubs:
-    """κ_3 of φ(Z) as births."""
-    slope = powers.coefficient(1)
+def third(
+    powers: PowerCumulants,
+    tolerance: float,
+    along: bool = False,
+    precision: torch.dtype | None = None,
+) -> Hubs:
+    """κ_3 of φ(Z) as births.
+
+    Args:
+        powers: of this layer.
+        tolerance: see :func:`~outsample.cumulants.subspace.compressed`.
+        along: whether κ_4 = s Sym(C ⊗ C) with C the covariance.
+        precision: that of the births, if not full.
+    """
+    slope, curvature = powers.coefficient(1), powers.coefficient(2)
     edge = hollow(powers.slice((1, 1)) * slope[:, None])
     repeated = powers.complete((2, 1)).clone()
+    older, kappa4 = powers.kappa.get(3), powers.kappa.get(4)
     others: list[SymmetricTensor] = []
     if powers.budget == 2:
         # the rest of the diagram is an edge as well
-        weight = powers.coefficient(2) * 0.5
-        factors, terms = [edge], [(0, 1, 1, weight), (0, 0, 2, 0.5)]
+        weight = curvature * 0.5
+        factors: list[Tensor] = [edge]
+        terms: list[Triple] = [(0, 1, 1, weight), (0, 0, 2, 0.5)]
         repeated.addcmul_(edge * edge, weight, value=-2)
     else:
         head = hollow(powers.evaluate(without_pendant(3, powers.budget, powers.orders), (1, 1)))
         factors, terms = [edge, head], [(0, 1, 2, 1.0), (0, 0, 3, 0.5)]
-        repeated.addcmul_(edge, head, value=-2)
-        if 4 in powers.kappa:
+        if along:
+            scale = _scale(kappa4)
+            if scale is not None:
+                # κ_iijk with i a hub: both others are joined to it by an edge
+                head.addcmul_(edge * scale, curvature, value=1 / 6)
+            vector = _along_covariance(older, scale, slope, curvature)
+            if vector is not None:
+                repeated -= Traced(Dense(vector), powers.complete((1, 1))).slice((2, 1))
+                others.append(AlongCovariance(Dense(vector)))
+        elif isinstance(kappa4, Traced):
             # κ_iijk = Sym(A ⊗ G) with i a hub, or the vector of its diagonal times a matrix
-            kappa4 = powers.kappa[4]
-            assert isinstance(kappa4, Traced)
             core, metric = kappa4.core.slice((1, 1)), kappa4.metric
             a, g = hollow(core * slope[:, None]), hollow(metric * slope[:, None])
-            curvature = powers.coefficient(2)
             weight = curvature / 6
             factors, terms = [edge, head, a, g], [(0, 1, 2, 1.0), (0, 3, 4, weight), (0, 0, 5, 0.5)]
             repeated.addcmul_(a * g, weight, value=-2)
             for x, y in ((core, metric), (metric, core)):
-                vector = Dense(x.diagonal() * curvature / 4)
-                others.append(Traced(vector, y * slope * slope[:, None]))
+                part = Dense(x.diagonal() * curvature / 4)
+                others.append(Traced(part, y * slope * slope[:, None]))
                 repeated -= others[-1].slice((2, 1))
-    older = powers.kappa.get(3)
+        repeated.addcmul_(edge, head, value=-2)
     if older is not None:
-        repeated -= powers.slice((2, 1)) * (slope * slope)[:, None] * slope
+        passed = powers.slice((2, 1))
+        for part in _traced(older) if along else ():
+            passed = passed - part.slice((2, 1))  # it is in ``vector`` now
+        repeated -= passed * (slope * slope)[:, None] * slope
     repeated.diagonal().div_(3)
-    birth = Birth3(torch.cat((*factors, repeated.T), 1), tuple(terms), len(slope))
+    birth = _birth([*factors, repeated.T], terms, precision)
     if not isinstance(older, Hubs):
         return Hubs((birth,), () if older is None else (older,), slope, others)
     kept, moved = compressed(older, slope, powers.complete((1, 1)), tolerance)
+    past = [part for part in kept.others if not (along and isinstance(part, Traced))]
     new = [*others, moved] if moved else others
-    return Hubs((*kept.births, birth), kept.others, slope, new, kept.dropped)
+    return Hubs((*kept.births, birth), past, slope, new, kept.dropped)
+
+
+def _birth(factors: list[Tensor], terms: list[Triple], precision: torch.dtype | None) -> Birth3:
+    columns = torch.cat(factors, 1)
+    precision = precision or columns.dtype
+    rounded = tuple(
+        (a, b, c, w.to(precision) if isinstance(w, Tensor) else w) for a, b, c, w in terms
+    )
+    return Birth3(columns.to(precision), rounded, columns.shape[0])
+
+
+def _along_covariance(
+    older: SymmetricTensor | None, scale: Tensor | None, slope: Tensor, curvature: Tensor
+) -> Tensor | None:
+    """V of the part Sym(v ⊗ C) of κ_3: what κ_iijk brings with j and k apart, and came before.
+
+    That e_1(i) C_ij e_1(j) is the covariance of φ(Z) holds but for coinciding neurons.
+    """
+    vector: Tensor | None = None
+    for part in _traced(older):
+        vector = part.core.dense() * slope
+    if scale is None:
+        return vector
+    new = curvature * (scale / 2)
+    return new if vector is None else vector + new
+
+
+def _scale(kappa4: SymmetricTensor | None) -> Tensor | None:
+    """S of s Sym(C ⊗ C)."""
+    if isinstance(kappa4, Traced) and isinstance(kappa4.core, Traced):
+        return kappa4.core.core.dense()
+    return None
+
+
+def _traced(tensor: SymmetricTensor | None) -> list[Traced]:
+    others = tensor.others if isinstance(tensor, Hubs) else ()
+    return [part for part in others if isinstance(part, Traced)]
 
 
 def partial_trace(powers: PowerCumulants) -> Tensor:

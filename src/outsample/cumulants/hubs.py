@@ -40,7 +40,8 @@ class Birth3:
     new: bool = True
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Birth3":
-        """The same cumulants after x ↦ W x."""
+        """The same cumulants after x ↦ W x, in the factors' own precision."""
+        weight = weight.to(self.factors.dtype)
         pushed = weight @ self.factors
         if self.new:
             pushed = torch.cat((weight, pushed), 1)
@@ -62,6 +63,7 @@ class Birth3:
     def against(self, matrix: Tensor | None) -> Float[Tensor, "n n"]:
         """Σ_k κ_ijk M_ik for M of shape (n, n) or, the same for every i, (n,); κ_iji for None."""
         f = self.factors.split(self.hubs, 1)
+        matrix = None if matrix is None else matrix.to(self.factors.dtype)
         if matrix is None:
             g = f
         elif matrix.dim() == 1:
@@ -171,11 +173,14 @@ class Hubs(SymmetricTensor):
         slope: Float[Tensor, " n"] | None = None,
         new_others: Sequence[SymmetricTensor] = (),
         dropped: float = 0.0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.births, self.others, self.slope = tuple(births), tuple(others), slope
         self.new_others = tuple(new_others)
         #: Share of the largest birth that was dropped in the layer in which this one arose.
         self.dropped = dropped
+        #: That of the entries, where the births' own precision is lower.
+        self.dtype = dtype
 
     @property
     def order(self) -> int:
@@ -223,16 +228,20 @@ class Hubs(SymmetricTensor):
     @cached_property
     def parts(self) -> tuple[Tensor, ...]:
         """What each birth adds to the entries with a repeated neuron."""
-        return tuple(birth.slice() for birth in self.births)
+        found = [birth.slice() for birth in self.births]
+        return tuple(part.to(self.dtype or part.dtype) for part in found)
 
     def dense(self) -> Tensor:
         """See the base class."""
-        parts = [b.dense() for b in self.births] + [other.dense() for other in self.others]
+        parts = [b.dense() for b in self.births]
+        parts = [part.to(self.dtype or part.dtype) for part in parts]
+        parts += [other.dense() for other in self.others]
         return sum(parts[1:], parts[0])
 
     def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
         """See the base class."""
-        terms = [b.against(matrix) for b in self.births if isinstance(b, Birth3)]
+        births = [b for b in self.births if isinstance(b, Birth3)]
+        terms = [b.against(matrix).to(matrix.dtype) for b in births]
         return sum(terms[1:] + [other.against(matrix) for other in self.others], terms[0])
 
     def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
@@ -261,6 +270,11 @@ class Hubs(SymmetricTensor):
         dropped = max((size for size in sizes if size < limit), default=0.0)
         return kept, tolerance * dropped / limit if dropped else 0.0
 
+    def bound(self, covariance: Float[Tensor, "n n"]) -> "Hubs":
+        """See the base class."""
+        others = [other.bound(covariance) for other in self.others]
+        return Hubs(self.births, others, self.slope, self.new_others, self.dropped, self.dtype)
+
     def through(self, weight: Float[Tensor, "out n"]) -> "Hubs":
         """See the base class."""
         older = weight if self.slope is None else weight * self.slope
@@ -270,4 +284,5 @@ class Hubs(SymmetricTensor):
                 *(o.through(older) for o in self.others),
                 *(o.through(weight) for o in self.new_others),
             ),
+            dtype=weight.dtype,
         )

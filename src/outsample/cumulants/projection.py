@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced, placed
+from outsample.cumulants.symmetric import AlongCovariance, Dense, SymmetricTensor, Traced, placed
 
 
 def isotropic(
@@ -21,6 +21,13 @@ def isotropic(
     for _ in range(half):
         out = Traced(out, metric)
     return out
+
+
+def elliptical(full_trace: Float[Tensor, ""], covariance: Float[Tensor, "n n"]) -> AlongCovariance:
+    """S Sym(C ⊗ C) with the given full trace: exact for scale mixtures of Gaussians."""
+    trace, square = covariance.diagonal().sum(), covariance.square().sum()
+    scale = 3 * full_trace / torch.addcmul(2 * square, trace, trace)
+    return AlongCovariance(AlongCovariance(Dense(scale)))
 
 
 def traced_core(trace: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

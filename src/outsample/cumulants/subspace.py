@@ -93,12 +93,14 @@ def compressed(
         What stays as it is, its ``dropped`` the loss; and the subspace, or None if nothing moved.
     """
     births = [birth for birth in old.births if isinstance(birth, Birth3)]
-    if tolerance == 0 or len(births) <= WINDOW or not bool(torch.isfinite(covariance).all()):
+    # in bfloat16 a birth costs so little that more of them are kept
+    window = WINDOW if births[0].factors.dtype == covariance.dtype else 3 * WINDOW
+    if tolerance == 0 or len(births) <= window or not bool(torch.isfinite(covariance).all()):
         return old, None
-    aged, kept = births[:-WINDOW], births[-WINDOW:]
+    aged, kept = births[:-window], births[-window:]
     previous = [part for part in old.others if isinstance(part, Subspace)]
     traced = [part for part in old.others if isinstance(part, Traced)]
-    moving = [*previous, *traced[: -2 * WINDOW]]  # a birth brings two of them
+    moving = [*previous, *traced[: -2 * window]]  # a birth brings two of them
     guess = previous[0].basis * slope[:, None] if previous else None
     basis = leading_subspace(covariance, guess)
     seen = basis * slope[:, None]  # the span, as it looks from before the activation
@@ -122,7 +124,7 @@ def compressed(
 def projected(birth: Birth3, basis: Float[Tensor, "n k"]) -> Float[Tensor, "k k k"]:
     """What a birth is in the coordinates of the columns of ``basis``."""
     k = basis.shape[1]
-    f = (basis.T @ birth.factors).split(birth.hubs, 1)
+    f = (basis.T @ birth.factors.to(basis.dtype)).split(birth.hubs, 1)
     total = basis.new_zeros((k * k, k))
     for a, b, c, weight in birth.terms:
         total = total + (f[a][:, None] * (f[b] * weight)).view(k * k, -1) @ f[c].T

@@ -49,6 +49,11 @@ class SymmetricTensor(ABC):
         """The cumulant after every neuron is multiplied by its factor."""
         return self.through(torch.diag(factors))
 
+    def bound(self, covariance: Float[Tensor, "n n"]) -> "SymmetricTensor":
+        """The cumulant of a layer with that covariance, for forms that leave it open."""
+        del covariance
+        return self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense(SymmetricTensor):
@@ -153,6 +158,37 @@ class Traced(SymmetricTensor):
     def scaled(self, factors: Float[Tensor, " n"]) -> "Traced":
         """See the base class."""
         return Traced(self.core.scaled(factors), self.metric * factors * factors[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlongCovariance(SymmetricTensor):
+    """Sym(A ⊗ C) with C the covariance of whatever layer it has come to.
+
+    Linear maps act on A alone; :meth:`bound` gives the tensor itself.
+    """
+
+    core: SymmetricTensor
+
+    @property
+    def order(self) -> int:
+        """See the base class."""
+        return self.core.order + 2
+
+    def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
+        """Not before the covariance is known."""
+        raise TypeError("bind the covariance first")
+
+    def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
+        """Not before the covariance is known."""
+        raise TypeError("bind the covariance first")
+
+    def through(self, weight: Float[Tensor, "out n"]) -> "AlongCovariance":
+        """See the base class."""
+        return AlongCovariance(self.core.through(weight))
+
+    def bound(self, covariance: Float[Tensor, "n n"]) -> Traced:
+        """See the base class."""
+        return Traced(self.core.bound(covariance), covariance)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -63,8 +63,10 @@ def propagate(
         covariance = dense(covariance, mean.shape[0])
         expansion = expand(step, mean, _raised(covariance))
         precision = expansion.scale.reciprocal()
+        correlation = covariance * precision * precision[:, None]
         kappa = _standardised(higher, weight, covariance.diagonal(), precision)
-        kappa[2] = Dense(covariance * precision * precision[:, None])
+        kappa = {order: tensor.bound(correlation) for order, tensor in kappa.items()}
+        kappa[2] = Dense(correlation)
         final = place == last and not tower
         mean, kept = activation_step(closure, kappa, expansion, final)
         if not math.isfinite(float(mean.detach().sum())):
@@ -81,7 +83,7 @@ def propagate(
         higher = {}
     elif higher:
         weight = torch.eye(mean.shape[0]).to(mean) if weight is None else weight
-        higher = {order: kappa.through(weight) for order, kappa in higher.items()}
+        higher = {k: kappa.through(weight).bound(covariance) for k, kappa in higher.items()}
     return Propagated(mean, dense(covariance, mean.shape[0]), higher, dropped)
 
 
