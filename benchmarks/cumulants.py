@@ -72,6 +72,9 @@ TIME_TARGETS = (
     (3, "basic", 256, 4, 0.030, 0.054),
     (3, "basic", 256, 16, 0.2, 0.59),
     (3, "basic", 256, 32, 0.5, 2.45),
+    (3, "basic in bfloat16", 256, 16, 0.2, 0.59),
+    (3, "basic in bfloat16", 256, 32, 0.5, 2.45),
+    (3, "elliptical in bfloat16", 256, 16, None, 0.59),
     (3, "augmented", 256, 4, 0.6, 11.1),
     (4, "basic", 64, 4, 0.040, 0.192),
 )
@@ -98,6 +101,7 @@ METHODS: dict[tuple[int, str], tuple[int, int]] = {
     (2, "augmented"): (512, 1 << 14),
     (3, "basic"): (512, 1 << 13),
     (3, "augmented"): (512, 1 << 11),
+    (3, "elliptical in bfloat16"): (512, 1 << 13),
     (4, "basic"): (64, 512),
     (4, "augmented"): (32, 128),
 }
@@ -106,7 +110,9 @@ GRID_TRUTHS, GRID_TRUTH_FLOPS = (2**15, 2**18), 2e11
 
 
 def method(order: int, variant: str) -> Method:
-    return Method(f"order {order} {variant}", ou.Cumulants(order, variant))  # type: ignore[arg-type]
+    kind, _, reduced = variant.partition(" in ")
+    settings = {"precision": "reduced"} if reduced else {}
+    return Method(f"order {order} {variant}", ou.Cumulants(order, kind, **settings))  # type: ignore[arg-type]
 
 
 def affordable(width: int, depth: int) -> list[Method]:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 # Colours that the colour-blind and a grey printer tell apart (Okabe and Ito), one an order.
 COLOURS = {1: "#000000", 2: "#0072B2", 3: "#D55E00", 4: "#009E73"}
-MARKERS = {"basic": "o", "augmented": "D"}
+MARKERS = {"basic": "o", "augmented": "D", "elliptical": "^"}
+LINES = {"basic": "--", "augmented": ":", "elliptical": "-."}
 LINES: dict[str, Any] = {
     "plain Monte Carlo": "-", "antithetic": (0, (6, 2)), "moment-matched": (0, (6, 2, 1, 2)),
     "scrambled Sobol": (0, (1, 1.5)),
@@ -37,7 +38,7 @@ def show(results: dict[str, Any]) -> None:
             high = "∞" if t["high"] is None else f"{t['high']:.3g}"
             found = f"{'≥ ' * (t['bound'] == 'lower')}{t['value']:.3g}"
             print(
-                f"  width {t['width']:3}  {t['method']:18} {t['opponent']:15} {found:>8} "
+                f"  width {t['width']:3}  {t['method']:30} {t['opponent']:15} {found:>8} "
                 f"[{t['low']:.3g}, {high}]  target {t['target']:g}: "
                 f"{verdict(t['value'] >= t['target'])}"
             )
@@ -48,7 +49,7 @@ def show(results: dict[str, Any]) -> None:
             aim = "        –" if t["target"] is None else f"{t['target'] * 1e3:7.0f}: "
             aim += "     " if t["target"] is None else verdict(best <= t["target"]).ljust(5)
             print(
-                f"  {t['method']:18} {t['width']:3} × {t['depth']:<2}  "
+                f"  {t['method']:30} {t['width']:3} × {t['depth']:<2}  "
                 f"{t['seconds']['1'] * 1e3:8.2f} {t['seconds']['2'] * 1e3:8.2f} {aim} "
                 f"{t['reference'] / best:6.1f} ×"
             )
@@ -66,11 +67,11 @@ def show(results: dict[str, Any]) -> None:
             for e in row["estimators"]:
                 place = f"  {row['activation']:5} {row['width']:3} × {row['depth']:<2}"
                 if e["error"] is not None:
-                    print(f"{place}  {e['method']:18} failed: {e['error'][:60]} …")
+                    print(f"{place}  {e['method']:30} failed: {e['error'][:60]} …")
                     continue
                 gain = f"{needed_by_sampling(row, e['shown']) / e['seconds']:9.3g}"
                 print(
-                    f"{place}  {e['method']:18} {'  ' if e['resolved'] else '≤ '}{e['shown']:8.2e} "
+                    f"{place}  {e['method']:30} {'  ' if e['resolved'] else '≤ '}{e['shown']:8.2e} "
                     f"{e['seconds'] * 1e3:9.2f} {gain if row['depth'] > 1 else '    exact'}"
                 )
 
@@ -94,7 +95,7 @@ def draw(results: dict[str, Any], output: Path) -> None:
 
 def style(method: str) -> dict[str, Any]:
     """Colour by order, marker and filling by variant."""
-    _, order, variant = method.split()
+    _, order, variant, *_ = method.split()
     colour = COLOURS[int(order)]
     face = colour if variant == "basic" else "white"
     return {"color": colour, "marker": MARKERS[variant], "markerfacecolor": face}
@@ -125,7 +126,7 @@ def legend(figure: Figure, panels: list[Axes], columns: int) -> None:
 
 def methods(rows: list[Row]) -> list[str]:
     names = {e["method"] for row in rows for e in row["estimators"] if e["error"] is None}
-    return sorted(names, key=lambda name: (name.split()[1], name.split()[2] == "augmented"))
+    return sorted(names, key=lambda name: (name.split()[1], list(MARKERS).index(name.split()[2])))
 
 
 def entries(rows: list[Row], name: str) -> Iterator[tuple[Row, Row]]:
@@ -239,9 +240,9 @@ def depth(rows: list[Row]) -> Figure:
                 needed = [needed_by_sampling(row, entry["shown"]) for row, entry in pairs]
                 seconds.plot(
                     x, needed, color=COLOURS[int(name.split()[1])], linewidth=1.1, alpha=0.55,
-                    linestyle="--" if name.endswith("basic") else ":",
+                    linestyle=LINES[name.split()[2]],
                 )  # fmt: skip
-        for kind, line in (("basic", "--"), ("augmented", ":")):
+        for kind, line in LINES.items():
             label = f"moment-matched sampling to the error of {kind} (same colour)"
             seconds.plot([], [], color=GREY, linestyle=line, label=label)
         for panel, label in ((errors, VN), (seconds, "seconds of one estimate")):

@@ -121,7 +121,7 @@ def vn_error(value: Tensor, known: dict[str, Any], layer: int = -1) -> float:
 
 
 def timed(run: Callable[[], Any], rounds: int) -> tuple[Any, float]:
-    best = math.inf
+    best, out = math.inf, None
     for _ in range(rounds):
         start = time.perf_counter()
         out = run()

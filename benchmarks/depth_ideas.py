@@ -198,6 +198,7 @@ def third(
                 q = ((v @ part.core.reshape(r, -1)).view(-1, r, r * r) * v[:, :, None]).sum(1)
                 new.append(Wedge(q.view(-1, r, r) * (0.5 * e2)[:, None, None], v * e1[:, None]))
                 continue
+            assert isinstance(part, Traced)
             core, metric = part.core.slice((1, 1)), part.metric
             scale = core.trace() / metric.trace()
             diagonal = e2 * (core.diagonal() + scale * metric.diagonal()) / 4
@@ -352,7 +353,7 @@ def core_of_fourth(pc: PowerCumulants, u: Tensor) -> Tensor:
         for part in parts_of(pc.kappa[4]):
             if isinstance(part, Core):
                 total = total + along_all(part.core, b.T @ part.basis)
-            else:
+            elif isinstance(part, Traced):
                 core, g = b.T @ part.core.slice((1, 1)) @ b, b.T @ part.metric @ b
                 total = total + Traced(Dense(core), g).slice((1, 1, 1, 1))
         q = pc.slice((2, 2)) * slopes * slopes[:, None]

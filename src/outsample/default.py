@@ -19,7 +19,7 @@ def estimate(problem: Problem) -> Estimate:
     Example:
         >>> import torch, outsample as ou
         >>> ou.estimate(ou.NetworkMean(torch.nn.ReLU(), ou.Gaussian.standard(1))).estimator
-        Cumulants(order=2, variant='augmented', hidden=False)
+        Cumulants(order=2, variant='augmented', ...)
     """
     if not isinstance(problem, Problem):
         return _PREFERRED[0].estimate(problem)  # which says what is expected
