@@ -346,18 +346,22 @@ def test_the_elliptical_closure_wins_in_deep_networks() -> None:
     assert elliptical < 0.6 * basic
 
 
-@pytest.mark.parametrize("variant", ["basic", "augmented", "elliptical"])
-def test_reduced_precision_changes_little(variant: str) -> None:
+@pytest.mark.parametrize(
+    ("order", "variant"),
+    [(3, "basic"), (3, "augmented"), (3, "elliptical"), (4, "basic"), (4, "augmented")],
+)
+def test_reduced_precision_changes_little(order: int, variant: str) -> None:
     problem = ou.families.RandomMLP(width=32, depth=4, outputs=8, dtype="float32").problem(0)
     with torch.no_grad():
         full, reduced = (
-            ou.Cumulants(3, variant, precision=p).estimate(problem) for p in ("full", "reduced")
+            ou.Cumulants(order, variant, True, precision=p).estimate(problem)
+            for p in ("full", "reduced")
         )
     assert reduced.value.dtype == torch.float32
     assert not torch.equal(reduced.value, full.value)
     assert full.covariance is not None and full.expected_error is not None
     gap = (reduced.value - full.value).square().sum() / full.covariance.trace()
-    assert float(gap) < 0.01 * full.expected_error
+    assert float(gap) < 0.03 * full.expected_error
 
 
 def test_gradients_agree_with_the_sampled_mean() -> None:

@@ -28,7 +28,7 @@ class Closure(NamedTuple):
     factored: bool
     #: Births of the highest cumulant with less than this share of it are dropped.
     tolerance: float = 0.0
-    #: Whether births of the third cumulant are held in bfloat16.
+    #: Whether births are held in bfloat16.
     reduced: bool = False
 
     @property
@@ -87,10 +87,10 @@ def activation_step(
 
 
 def _factored(powers: PowerCumulants, closure: Closure) -> SymmetricTensor:
+    precision = torch.bfloat16 if closure.reduced else None
     if closure.order == 4:
-        return fourth(powers, closure.tolerance)
-    along = closure.variant == "elliptical"
-    return third(powers, closure.tolerance, along, torch.bfloat16 if closure.reduced else None)
+        return fourth(powers, closure.tolerance, precision)
+    return third(powers, closure.tolerance, closure.variant == "elliptical", precision)
 
 
 def project_input(closure: Closure, inputs: CumulantTower) -> dict[int, SymmetricTensor]:

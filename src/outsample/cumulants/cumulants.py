@@ -74,7 +74,7 @@ class Cumulants(Propagation):
             and not with its square.  Order 3: what is more than six layers old goes into the
             leading quarter of the covariance's eigenspace.  Order 4: what has come down to less
             is dropped.  ``diagnostics["dropped"]`` gives the largest loss; 0 keeps everything.
-        precision: ``"reduced"`` holds the factors of the third cumulant in bfloat16.  Their
+        precision: ``"reduced"`` holds the factors of the highest cumulant in bfloat16.  Their
             rounding is far below the method's error; on processors with bfloat16 products deep
             networks take half the time, on others longer.
         hidden: also return the means after every activation.

@@ -169,8 +169,8 @@ def _traced_terms(powers: PowerCumulants, d1: Tensor, d2: Tensor) -> tuple[Tenso
     return u / 6 - at2 - at2.T, v / 6 - at1 - powers.slice((2, 2)) * d1
 
 
-def fourth(powers: PowerCumulants, tolerance: float) -> Hubs:
-    """κ_4 of φ(Z) as births."""
+def fourth(powers: PowerCumulants, tolerance: float, precision: torch.dtype | None = None) -> Hubs:
+    """κ_4 of φ(Z) as births, of that precision if not full."""
     slope = powers.coefficient(1)
     families = _families(powers, slope)
     repeated = powers.complete((2, 1, 1)).clone()
@@ -189,7 +189,9 @@ def fourth(powers: PowerCumulants, tolerance: float) -> Hubs:
         repeated.diagonal(0, 0, axis).div_(3)
     repeated.diagonal(0, 0, 1).diagonal().mul_(3)
     heads = [repeated.permute(1, 2, 0), *(head for head, _ in families)]
-    birth = Birth4(torch.cat(heads, 2), torch.cat([edge for _, edge in families], 1))
+    precision = precision or slope.dtype
+    edges = torch.cat([edge for _, edge in families], 1).to(precision)
+    birth = Birth4(torch.cat([head.to(precision) for head in heads], 2), edges)
     return Hubs((*births, birth), past, slope, (), dropped)
 
 

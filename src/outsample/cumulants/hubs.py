@@ -102,7 +102,8 @@ class Birth4:
     hub: Float[Tensor, "n hubs"] | None = None
 
     def through(self, weight: Float[Tensor, "out n"]) -> "Birth4":
-        """The same cumulants after x ↦ W x."""
+        """The same cumulants after x ↦ W x, in the heads' own precision."""
+        weight = weight.to(self.heads.dtype)
         out, (n, columns) = weight.shape[0], self.heads.shape[1:]
         one_leg = (weight @ self.heads.reshape(n, n * columns)).view(out, n, columns)
         both = weight @ one_leg.transpose(0, 1).reshape(n, out * columns)
@@ -136,6 +137,7 @@ class Birth4:
     def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
         """Σ_l κ_ijkl v_l."""
         hub, edges = self._legs()
+        vector = vector.to(hub.dtype)
         hubs = hub.repeat(1, edges.shape[1] // hub.shape[1])
         single = edges * torch.mv(hubs.T, vector) + hubs * torch.mv(edges.T, vector)
         lone = torch.einsum("ijr,j->ir", self.heads, vector)
@@ -218,7 +220,8 @@ class Hubs(SymmetricTensor):
     @cached_property
     def _pairs(self) -> tuple[Tensor, Tensor]:
         """κ_iiij and κ_iijj, for order 4."""
-        parts = [b.pairs() for b in self.births if isinstance(b, Birth4)]
+        found = [b.pairs() for b in self.births if isinstance(b, Birth4)]
+        parts = [(a.to(self.dtype or a.dtype), b.to(self.dtype or b.dtype)) for a, b in found]
         parts += [(other.slice((3, 1)), other.slice((2, 2))) for other in self.others]
         three, apart = parts[0]
         for more in parts[1:]:
@@ -246,7 +249,8 @@ class Hubs(SymmetricTensor):
 
     def contracted(self, vector: Float[Tensor, " n"]) -> Float[Tensor, "n n n"]:
         """Order 4 only: Σ_l κ_ijkl v_l."""
-        terms = [b.contracted(vector) for b in self.births if isinstance(b, Birth4)]
+        births = [b for b in self.births if isinstance(b, Birth4)]
+        terms = [b.contracted(vector).to(vector.dtype) for b in births]
         terms += [other.dense() @ vector for other in self.others]
         return sum(terms[1:], terms[0])
 
