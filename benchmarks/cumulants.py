@@ -104,6 +104,7 @@ METHODS: dict[tuple[int, str], tuple[int, int]] = {
     (3, "augmented"): (512, 1 << 11),
     (3, "elliptical in bfloat16"): (512, 1 << 13),
     (4, "basic"): (64, 512),
+    (4, "basic in bfloat16"): (64, 256),
     (4, "augmented"): (32, 128),
 }
 #: Samples for each half of a truth: what these FLOPs pay for, within limits.

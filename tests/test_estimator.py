@@ -110,6 +110,7 @@ def test_json_is_plain(problem: ou.NetworkMean) -> None:
         "variant": "augmented",
         "factored": "auto",
         "tolerance": 0.05,
+        "precision": "full",
         "hidden": False,
         "tower": False,
     }

@@ -340,7 +340,6 @@ def test_the_tower_is_returned_only_if_asked_for() -> None:
         close(found.tower.mean, found.value)
         assert found.covariance is not None
         close(found.tower.covariance, found.covariance)
-    assert ou.Cumulants(1, tower=True).estimate(problem).tower is None
 
 
 def test_what_one_layer_gives_may_be_the_input_of_the_next() -> None:

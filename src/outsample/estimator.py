@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self
 
@@ -200,7 +200,7 @@ class Estimator(ABC):
             _refuse_overflow(self, estimate.value)
         # Stamped here, not passed in, so that no method can misstate its own cost.
         stamp = object.__setattr__
-        stamp(estimate, "cost", Cost(seconds, lambda: self.flops(problem, explanation)))
+        stamp(estimate, "cost", Cost(seconds, partial(self.flops, problem, explanation)))
         stamp(estimate, "estimator", self)
         stamp(estimate, "_problem", problem)
         stamp(estimate, "_version", version)

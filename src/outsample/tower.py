@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from outsample.distributions import ArrayLike, Gaussian, as_tensor
@@ -11,7 +13,7 @@ from outsample.errors import InputError, UnsupportedProblem
 from outsample.problem import Distribution
 
 #: Draws ``n`` rows with an explicit generator.
-Sampler = Callable[[int, torch.Generator], Tensor]
+Sampler = Callable[[int, torch.Generator], Tensor | NDArray[np.floating]]
 
 
 class CumulantTower(Distribution):
@@ -26,8 +28,9 @@ class CumulantTower(Distribution):
         third: κ_ijk, shape (n, n, n) and symmetric; or (n,), the third cumulants of independent
             entries; or None for zero.
         fourth: κ_ijkl, shape (n, n, n, n) and symmetric; or (n,); or None for zero.
-        sampler: draws rows of x of shape (n, n_entries), for the estimators that sample; without
-            it the law cannot be sampled, since cumulants do not determine it.
+        sampler: takes a number of rows and a generator and returns draws, one a row, for the
+            estimators that sample; without it the law cannot be sampled, since cumulants do not
+            determine it.
 
     Raises:
         InputError: for what :class:`Gaussian` refuses, shapes that do not fit, non-finite entries
@@ -113,7 +116,12 @@ class CumulantTower(Distribution):
             )
         if n < 1:
             raise InputError(f"CumulantTower.sample: n = {n}; expected at least 1")
-        x = torch.as_tensor(self._sampler(n, generator))
+        x = self._sampler(n, generator)
+        if not isinstance(x, Tensor | np.ndarray):
+            raise InputError(
+                f"CumulantTower: the sampler returned {type(x).__name__}; expected a tensor"
+            )
+        x = torch.as_tensor(x)
         if tuple(x.shape) != (n, *self.shape):
             raise InputError(
                 f"CumulantTower: the sampler returned shape {tuple(x.shape)}; expected "

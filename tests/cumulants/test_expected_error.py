@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ EYE = torch.eye(8, dtype=torch.float64)
 
 def layer(covariance: torch.Tensor, activation: str = "relu") -> Layer:
     mean = torch.zeros(covariance.shape[0], dtype=torch.float64)
-    return Layer(covariance, from_name(activation).expand(mean, covariance.diagonal()))
+    return Layer(from_name(activation), mean, covariance)
 
 
 def test_concentration_is_the_inverse_number_of_directions() -> None:
@@ -28,15 +29,15 @@ def test_parallel_edges_by_hand() -> None:
     two = layer(torch.tensor([[1.0, r], [r, 1.0]]).double())
     slope, bend, variance = 0.5, 1 / math.sqrt(2 * math.pi), 0.5 - 1 / (2 * math.pi)
     whole = math.hypot(slope**2 * r, variance)
-    assert two.edges(2) == pytest.approx(bend**2 / 2 * r**2 / whole)
-    assert two.edges(3) == pytest.approx(0, abs=1e-12)  # E He_3 ReLU = 0
+    assert two.edges(2)[0] == pytest.approx(bend**2 / 2 * r**2 / whole)
+    assert two.edges(3)[0] == pytest.approx(0, abs=1e-12)  # E He_3 ReLU = 0
 
 
 def test_linear_activations_have_no_dropped_diagrams() -> None:
     full = EYE + 0.3
-    assert layer(full, "identity").edges(2) == 0
-    assert layer(full, "square").edges(2) > 0
-    assert layer(full, "square").edges(3) == pytest.approx(0, abs=1e-12)
+    assert layer(full, "identity").edges(2)[0] == 0
+    assert layer(full, "square").edges(2)[0] > 0
+    assert layer(full, "square").edges(3)[0] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("order", [2, 3, 4])
@@ -72,7 +73,7 @@ def test_it_grows_with_depth_and_falls_with_width_and_order() -> None:
 
 
 def test_diagnostics_are_plain_and_complete() -> None:
-    estimate = ou.Cumulants(3).estimate(ou.NetworkMean(mlp(4, 8, 8, 8, 2), gaussian(4)))
+    estimate = ou.Cumulants(3).estimate(ou.NetworkMean(mlp(16, 16, 16, 16, 2), gaussian(16)))
     figures = estimate.diagnostics
     for name in ("concentration", "double_edges", "triple_edges", "dropped_diagrams"):
         assert len(figures[name]) == 3
@@ -96,7 +97,7 @@ def test_methods_without_a_law_predict_nothing() -> None:
 def test_wide_layers_are_summarised_at_once() -> None:
     wide = Layers(budget=2)
     covariance = torch.eye(1025)
-    wide.note(covariance, from_name("relu").expand(torch.zeros(1025), torch.ones(1025)))
+    wide.note(from_name("relu"), torch.zeros(1025), covariance)
     covariance.fill_(math.nan)
     assert wide.figures["concentration"] == pytest.approx([1 / 1025])
 
@@ -104,5 +105,44 @@ def test_wide_layers_are_summarised_at_once() -> None:
 def test_a_breakdown_is_infinite() -> None:
     broken = Layers(budget=2)
     covariance = torch.full((3, 3), math.nan, dtype=torch.float64)
-    broken.note(covariance, from_name("relu").expand(covariance[0], covariance[0]))
+    broken.note(from_name("tanh"), torch.zeros(3, dtype=torch.float64), covariance)
     assert broken.expected_error(3, "basic") == math.inf
+
+
+@pytest.mark.filterwarnings("ignore::outsample.NumericalWarning")
+@pytest.mark.parametrize("order", [3, 4])
+def test_a_doubtful_estimate_promises_nothing(order: int) -> None:
+    two = torch.nn.Sequential(*mlp(4, 8, 8, 2))
+    two.insert(2, torch.nn.ReLU())
+    estimate = ou.Cumulants(order).estimate(ou.NetworkMean(two, gaussian(4)))
+    assert estimate.trust == "low_confidence"
+    assert any("in a row" in reason for reason in estimate.reasons)
+    assert estimate.expected_error == math.inf
+    narrow = ou.Cumulants(order, "basic").estimate(ou.NetworkMean(mlp(3, 8, 1, 8, 2), gaussian(3)))
+    assert any("independent directions" in reason for reason in narrow.reasons)
+
+
+def test_no_prediction_for_inputs_that_are_not_gaussian() -> None:
+    law = ou.CumulantTower(torch.zeros(4).double(), 1.0, torch.ones(4).double())
+    estimate = ou.Cumulants(3).estimate(ou.NetworkMean(mlp(4, 8, 8, 2), law))
+    assert estimate.expected_error is None
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("factor", [0.0, 1e-100])
+def test_inputs_without_variance(order: int, factor: float) -> None:
+    net, law = mlp(4, 6, 6, 2), ou.Gaussian(torch.ones(4).double(), factor)
+    variants = ("basic", "augmented", "elliptical") if order == 3 else ("basic", "augmented")
+    for variant in variants:
+        estimate = ou.Cumulants(order, variant).estimate(ou.NetworkMean(net, law))
+        torch.testing.assert_close(estimate.value, net(torch.ones(4).double()))
+        assert estimate.to_json()
+
+
+def test_estimates_can_be_pickled() -> None:
+    with torch.no_grad():
+        estimate = ou.Cumulants(3).estimate(ou.NetworkMean(mlp(4, 8, 8, 2), gaussian(4)))
+    copy = pickle.loads(pickle.dumps(estimate))
+    assert torch.equal(copy.value, estimate.value)
+    assert copy.expected_error == estimate.expected_error
+    assert copy.cost.flops == estimate.cost.flops

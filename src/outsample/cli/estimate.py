@@ -23,11 +23,13 @@ def estimate(
     ],
     estimator: Annotated[Name, typer.Option(help="How to estimate.")] = Name.CUMULANTS,
     order: Annotated[
-        int | None, typer.Option(help="Of cumulants: 1 or 2. Default: 2.", show_default=False)
+        int | None, typer.Option(help="Of cumulants: 1 to 4. Default: 2.", show_default=False)
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Of cumulants: basic or augmented, the default.", show_default=False),
+        typer.Option(
+            help="Of cumulants: basic, augmented (the default) or elliptical.", show_default=False
+        ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Of samplers: how many to draw.", show_default=False)
@@ -92,5 +94,7 @@ def _show(output: Output, found: "Estimate", first: int) -> None:
         f"{found.estimator!r}: {seconds(found.cost.seconds)}, "
         f"{number(found.cost.flops)} floating-point operations"
     )
+    if found.expected_error is not None:
+        output.text(f"expected vn error, on random networks: {number(found.expected_error)}")
     if found.trust != "ok":
         output.text(f"trust: {found.trust.replace('_', ' ')}: {'; '.join(found.reasons)}")

@@ -26,7 +26,7 @@ class Closure(NamedTuple):
     order: int
     variant: Variant
     factored: bool
-    #: Births of the highest cumulant with less than this share of it are dropped.
+    #: Largest loss in a layer of what the highest cumulant has of earlier ones.
     tolerance: float = 0.0
     #: Whether births are held in bfloat16.
     reduced: bool = False

@@ -1,6 +1,7 @@
 """Cumulant propagation through the layers of a network."""
 
-import math
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -43,7 +44,7 @@ _DENSE_WIDTH = 16
 
 @dataclass(frozen=True)
 class Cumulants(Propagation):
-    """Cumulant propagation to a given order, for networks with a Gaussian input.
+    """Cumulant propagation to a given order, for networks on Gaussian inputs or given cumulants.
 
     Every layer's activations are described by their joint cumulants.  An affine map acts on them
     exactly; an activation step expands each activation in Hermite polynomials and keeps the
@@ -55,7 +56,8 @@ class Cumulants(Propagation):
     - order 3, elliptical: the augmented diagrams, with κ_4 = s Sym(C ⊗ C) along the covariance C
       as in a scale mixture of Gaussians.  Not in the paper; better than both in deep networks,
       see the documentation, theory/depth.
-    - order 4: also the fourth cumulants.  Cost O(n⁴) a layer and layer before it, factored.
+    - order 4: also the fourth cumulants.  Cost O(n⁴) a layer and layer before it, factored; the
+      augmented variant's partial trace O(n⁵) and n⁴ numbers, which is for widths up to 64.
 
     The basic variant has the diagrams that the order needs; the augmented one the next ones too,
     and keeps of the cumulants of the next orders their traces.  For random networks of width n
@@ -81,9 +83,10 @@ class Cumulants(Propagation):
         tower: also return the joint cumulants of the outputs, up to the order.
 
     The estimate's ``covariance`` is that of the outputs (None at order 1).  Differentiable in the
-    network's parameters and the input's cumulants.  Where an activation has a kink and its
-    pre-activation has neither mean-distance from it nor variance, the derivative in the variance
-    is infinite: a warning says so.
+    network's parameters and the input's cumulants; what ``tolerance`` projects is projected on a
+    subspace that is held fixed, so that gradients of deep networks are exact only with 0.  Where
+    an activation has a kink and its pre-activation has neither mean-distance from it nor
+    variance, the derivative in the variance is infinite: a warning says so.
 
     The input may be a :class:`~outsample.CumulantTower`, a law with third and fourth cumulants of
     its own; they enter as far as the order keeps such cumulants.
@@ -108,7 +111,7 @@ class Cumulants(Propagation):
     tower: bool = False
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3, 4) or isinstance(self.order, bool):
+        if type(self.order) is not int or not 1 <= self.order <= 4:
             raise InputError(f"Cumulants: order = {self.order!r}; expected 1, 2, 3 or 4")
         if self.variant not in ("basic", "augmented", "elliptical"):
             raise InputError(
@@ -124,12 +127,23 @@ class Cumulants(Propagation):
             raise InputError(
                 f"Cumulants: precision = {self.precision!r}; expected 'full' or 'reduced'"
             )
-        if self.factored not in (True, False, "auto"):
+        if self.factored != "auto" and not isinstance(self.factored, bool):
             raise InputError(
                 f"Cumulants: factored = {self.factored!r}; expected True, False or 'auto'"
             )
-        if not 0 <= self.tolerance < 1:
+        if not isinstance(self.tolerance, int | float) or not 0 <= self.tolerance < 1:
             raise InputError(f"Cumulants: tolerance = {self.tolerance!r}; expected 0 <= it < 1")
+        for name in ("hidden", "tower"):
+            if not isinstance(getattr(self, name), bool):
+                given = getattr(self, name)
+                raise InputError(f"Cumulants: {name} = {given!r}; expected True or False")
+        if self.order < 3 and (self.factored is True or self.precision == "reduced"):
+            raise InputError(
+                f"Cumulants: factored = {self.factored!r} and precision = {self.precision!r} with "
+                f"order = {self.order!r}; factors are those of orders 3 and 4"
+            )
+        if self.order == 1 and self.tower:
+            raise InputError("Cumulants: tower = True with order = 1, which keeps only means")
 
     @classmethod
     def at(cls, epsilon: float, problem: Problem) -> Self:
@@ -139,7 +153,7 @@ class Cumulants(Propagation):
             InputError: unless 0 < ε ≤ 1.
             UnsupportedProblem: if the problem is not a network.
         """
-        if not 0 < epsilon <= 1:
+        if not isinstance(epsilon, int | float) or not 0 < epsilon <= 1:
             raise InputError(f"Cumulants.at: epsilon = {epsilon!r}; expected 0 < epsilon <= 1")
         width = width_of(network_of(problem, towers=True)[0])
         for order in _ORDERS:
@@ -153,7 +167,6 @@ class Cumulants(Propagation):
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem, towers=True)
-        directions = math.inf
         run = _Run(Layers(self._closure(0).budget), [], VarianceMonitor(), {})
         law = inputs.gaussian if isinstance(inputs, CumulantTower) else inputs
         higher: dict[int, SymmetricTensor] = {}
@@ -170,18 +183,10 @@ class Cumulants(Propagation):
                 network.graph(), inputs, closure, run.expand, run.hidden.append, self.tower
             )
             run.diagnostics["dropped"] = dropped
-            directions = run.layers.fewest_directions()
         trust, reasons, diagnostics = run.monitor.verdict()
-        if covariance is not None and (negative := _negative(covariance)):
-            trust = worst_trust(trust, "low_confidence")
-            reasons = (*reasons, f"{negative} of the outputs' variances came out negative")
-        if directions < _FEW_DIRECTIONS:
-            trust = worst_trust(trust, "low_confidence")
-            reasons = (
-                *reasons,
-                f"a layer's covariance has only {directions:.2g} independent directions; the "
-                "expansion is in their inverse number",
-            )
+        doubts = list(_doubts(network.graph(), covariance, run, self.order))
+        if doubts:
+            trust, reasons = worst_trust(trust, "low_confidence"), (*reasons, *doubts)
         return CumulantEstimate(
             value=value.reshape(problem.output_shape),
             covariance=covariance,
@@ -189,8 +194,8 @@ class Cumulants(Propagation):
             tower=self._tower(value, covariance, higher) if self.tower else None,
             trust=trust,
             reasons=reasons,
-            diagnostics=Diagnostics(diagnostics | run.diagnostics, lambda: run.layers.figures),
-            _layers=run.layers,
+            diagnostics=Diagnostics(diagnostics | run.diagnostics, run.layers),
+            _layers=run.layers if law is inputs else None,
         )
 
     def _tower(
@@ -210,6 +215,23 @@ class Cumulants(Propagation):
         factored = bool(factored) and self.order > 2
         reduced = self.precision == "reduced"
         return Closure(self.order, self.variant, factored, self.tolerance, reduced)
+
+
+def _doubts(graph: Graph, covariance: Tensor | None, run: "_Run", order: int) -> Iterator[str]:
+    """Reasons not to trust the answer that cost next to nothing to find."""
+    if covariance is not None and (negative := _negative(covariance)):
+        yield f"{negative} of the outputs' variances came out negative"
+    kinds = [isinstance(step, Affine) for step in graph.steps]
+    if any(not one and not other for one, other in itertools.pairwise(kinds)):
+        yield (
+            "two activations in a row: what the second one reads is far from Gaussian; write "
+            "them as one (Elementwise takes any function)"
+        )
+    if order > 2 and (directions := run.layers.fewest_directions()) < _FEW_DIRECTIONS:
+        yield (
+            f"a layer's covariance has only {directions:.2g} independent directions; the "
+            "expansion is in their inverse number"
+        )
 
 
 def _negative(covariance: Tensor) -> int:
@@ -236,7 +258,7 @@ class _Run(NamedTuple):
         self.monitor.note(variance)
         expansion = step.expand(mean, variance)
         if covariance.dim() == 2:
-            self.layers.note(covariance, expansion)
+            self.layers.note(step, mean, covariance)
         return expansion
 
 

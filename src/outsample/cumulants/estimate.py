@@ -1,5 +1,6 @@
 """What propagation estimators share: the problems they take and the estimate they return."""
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
@@ -29,11 +30,16 @@ class CumulantEstimate(Estimate):
         """Predicted vn error of ``value``: squared error over the variance of M(x), or None.
 
         A law in the figures of ``diagnostics``, fitted on random networks and tested on others;
-        see the documentation, theory/cumulants.  It knows nothing of trained networks.
+        see the documentation, theory/cumulants.  It knows nothing of trained networks.  Infinite
+        where ``trust`` is not "ok"; None at order 1 and for inputs that are not Gaussian.
         """
+        if self._layers is None:
+            return None
+        if self.trust != "ok":
+            return math.inf
         method = self.estimator
         order, variant = getattr(method, "order", 0), getattr(method, "variant", "")
-        return self._layers.expected_error(order, variant) if self._layers else None
+        return self._layers.expected_error(order, variant)
 
 
 class Propagation(Estimator):
@@ -54,8 +60,8 @@ class Propagation(Estimator):
         """Estimate E[M(x)] of a network, with the help of ``explanation`` if the method takes one.
 
         Raises:
-            UnsupportedProblem: if the problem is not a network on a Gaussian input, or the method
-                cannot use this explanation.
+            UnsupportedProblem: if the method does not take this network's input, the problem is
+                no network, or the method cannot use this explanation.
             NumericalError: if the arithmetic overflows the dtype.
         """
         return cast(CumulantEstimate, super().estimate(problem, explanation))

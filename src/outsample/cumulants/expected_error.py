@@ -9,7 +9,7 @@ on others.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.networks.activations.base import Expansion
+from outsample.networks.activations.base import Activation
 
 #: ln vn = a + b ln Σ concentration + c ln Σ double edges + d ln Σ triple edges, sums over layers,
 #: by order and variant.  From benchmarks/expected_error.py, which says how well it predicts.
@@ -32,32 +32,41 @@ LAW: dict[tuple[int, str], tuple[float, float, float, float]] = {
 }
 
 
-class Layer(NamedTuple):
-    """One layer of pre-activations as a propagation met it."""
+#: Widest layer whose covariance is kept for later: 4 MB in float32.
+_SMALL = 1024
 
+
+class Layer(NamedTuple):
+    """One layer of pre-activations as a propagation met it; no gradients."""
+
+    activation: Activation
+    mean: Float[Tensor, " n"]
     covariance: Float[Tensor, "n n"]
-    expansion: Expansion
 
     def concentration(self) -> float:
         """Inverse participation ratio tr C² / (tr C)² of the covariance: from 1/n to 1."""
-        c = self.covariance.detach()
-        trace = float(c.diagonal().sum())
-        return float(torch.linalg.vector_norm(c)) ** 2 / trace**2 if trace != 0 else 0.0
+        trace = float(self.covariance.diagonal().sum())
+        if abs(trace) < torch.finfo(self.covariance.dtype).tiny:
+            return 0.0
+        return (float(torch.linalg.vector_norm(self.covariance)) / trace) ** 2
 
-    def edges(self, count: int) -> float:
-        """Size of the diagram of ``count`` parallel edges in the covariance of the activations.
+    def edges(self, *counts: int) -> list[float]:
+        """Sizes of the diagrams of so many parallel edges in the covariance of the activations.
 
-        Frobenius norm off the diagonal, in units of that of the whole covariance.
+        Frobenius norms off the diagonal, in units of that of the whole covariance.
         """
-        precision = self.expansion.scale.detach().reciprocal()
-        correlation = self.covariance.detach() * precision * precision[:, None]
+        expansion = self.activation.expand(self.mean, self.covariance.diagonal())
+        e, precision = expansion.coefficient, expansion.scale.reciprocal()
+        correlation = self.covariance * precision * precision[:, None]
         correlation.fill_diagonal_(0)
-        e = self.expansion.coefficient
-        first, last = e(1).detach(), e(count).detach() / math.sqrt(math.factorial(count))
-        kept = (correlation * first * first[:, None]).square().sum()
-        kept = float(kept + e(0, 2).detach().square().sum())
-        left = float((correlation**count * last * last[:, None]).square().sum())
-        return math.sqrt(left / kept) if kept != 0 else 0.0
+        kept = (correlation * e(1) * e(1)[:, None]).square().sum()
+        whole = float(kept + e(0, 2).square().sum())
+        sizes: list[float] = []
+        for count in counts:
+            last = e(count) / math.sqrt(math.factorial(count))
+            size = float((correlation**count * last * last[:, None]).square().sum())
+            sizes.append(math.sqrt(size / whole) if whole != 0 else 0.0)
+        return sizes
 
 
 class Layers:
@@ -65,24 +74,24 @@ class Layers:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._layers: list[Layer | tuple[float, ...]] = []
+        self._layers: tuple[Layer | tuple[float, ...], ...] = ()
 
-    def note(self, covariance: Float[Tensor, "n n"], expansion: Expansion) -> None:
+    def note(self, activation: Activation, mean: Tensor, covariance: Tensor) -> None:
         """Remember a layer: as it is if it is small, else by its figures."""
-        layer = Layer(covariance, expansion)
+        layer = Layer(activation, mean.detach(), covariance.detach())
         small = covariance.shape[0] <= _SMALL
-        self._layers.append(layer if small else self._figures(layer))
+        self._layers += (layer if small else self._figures(layer),)
 
     def fewest_directions(self) -> float:
         """Smallest participation ratio of a layer that is not the first, whose law is exact."""
-        later = [x for x in self._layers[1:] if isinstance(x, Layer)]
-        return min((1 / max(x.concentration(), 1e-300) for x in later), default=math.inf)
+        found = (x.concentration() if isinstance(x, Layer) else x[0] for x in self._layers[1:])
+        return min((1 / max(x, 1e-300) for x in found), default=math.inf)
 
     @cached_property
     def figures(self) -> dict[str, Any]:
         """Per layer: concentration, and the sizes of double, triple and dropped edges."""
         rows = [self._figures(x) if isinstance(x, Layer) else x for x in self._layers]
-        self._layers.clear()
+        self._layers = ()
         names = ("concentration", "double_edges", "triple_edges", "dropped_diagrams")
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
@@ -95,25 +104,28 @@ class Layers:
         found = math.exp(constant)
         for total, power in zip(sums, powers, strict=True):
             found *= max(total, 1e-30) ** power
-        return found if math.isfinite(found) else math.inf
+        return max(found, _ROUND_OFF) if math.isfinite(found) else math.inf
 
+    @torch.no_grad()
     def _figures(self, layer: Layer) -> tuple[float, ...]:
-        return (layer.concentration(), *(layer.edges(k) for k in (2, 3, self._budget + 1)))
+        if not bool(torch.isfinite(layer.covariance).all()):
+            return (math.nan,) * 4
+        return (layer.concentration(), *layer.edges(2, 3, self._budget + 1))
 
 
-#: Widest layer whose covariance is kept for later: 4 MB in float32.
-_SMALL = 1024
+#: No estimate is promised to be better than this.
+_ROUND_OFF = 1e-15
 
 
 class Diagnostics(Mapping[str, Any]):
     """Figures at hand, and others that are computed at first use."""
 
-    def __init__(self, ready: dict[str, Any], later: Callable[[], dict[str, Any]]) -> None:
-        self._ready, self._later = ready, later
+    def __init__(self, ready: dict[str, Any], layers: Layers) -> None:
+        self._ready, self._layers = ready, layers
 
     @cached_property
     def _all(self) -> dict[str, Any]:
-        return self._ready | self._later()
+        return self._ready | self._layers.figures
 
     def __getitem__(self, key: str) -> Any:
         """Figure by name."""

@@ -91,7 +91,7 @@ def _birth(factors: list[Tensor], terms: list[Triple], precision: torch.dtype | 
 def _along_covariance(
     older: SymmetricTensor | None, scale: Tensor | None, slope: Tensor, curvature: Tensor
 ) -> Tensor | None:
-    """V of the part Sym(v ⊗ C) of κ_3: what κ_iijk brings with j and k apart, and came before.
+    """Vector v of the part Sym(v ⊗ C) of κ_3: what κ_iijk brings with j and k apart, and came before.
 
     That e_1(i) C_ij e_1(j) is the covariance of φ(Z) holds but for coinciding neurons.
     """
@@ -105,7 +105,7 @@ def _along_covariance(
 
 
 def _scale(kappa4: SymmetricTensor | None) -> Tensor | None:
-    """S of s Sym(C ⊗ C)."""
+    """The number s of κ_4 = s Sym(C ⊗ C)."""
     if isinstance(kappa4, Traced) and isinstance(kappa4.core, Traced):
         return kappa4.core.core.dense()
     return None
@@ -261,7 +261,7 @@ def _past(
 
 
 def hollow(x: Tensor) -> Tensor:
-    """Set the entries in which two neurons coincide to zero, in place."""
+    """Set the entries in which two neurons coincide to zero, in place, and return the tensor."""
     for a in range(x.dim()):
         for b in range(a + 1, x.dim()):
             x.diagonal(0, a, b).zero_()

@@ -179,7 +179,7 @@ class Hubs(SymmetricTensor):
     ) -> None:
         self.births, self.others, self.slope = tuple(births), tuple(others), slope
         self.new_others = tuple(new_others)
-        #: Share of the largest birth that was dropped in the layer in which this one arose.
+        #: Share that was lost of the past, or of the largest birth dropped, as this one arose.
         self.dropped = dropped
         #: That of the entries, where the births' own precision is lower.
         self.dtype = dtype

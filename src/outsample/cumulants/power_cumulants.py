@@ -15,6 +15,10 @@ from outsample.networks.activations.base import Expansion
 class PowerCumulants:
     """Estimated cumulants of φ(Z) for one layer of n neurons.
 
+    ``slice`` reads the cumulants of Z; ``evaluate`` sums diagrams; ``of_powers`` is the sum of all
+    diagrams, right for distinct neurons; ``complete`` is right for coinciding ones as well, and is
+    what a caller wants.
+
     Args:
         kappa: cumulants by order, from 2, of the pre-activations in units of
             ``expansion.scale``; orders that are missing vanish.
@@ -116,7 +120,7 @@ class PowerCumulants:
         if self.shift is None:
             return (
                 torch.zeros_like(self._expansion.mean)
-                if key_is_mean(degree, power)
+                if _is_mean(degree, power)
                 else e(degree, power)
             )
         if power == 1:
@@ -125,7 +129,7 @@ class PowerCumulants:
         factor = torch.ones_like(self.shift)
         for q in range(power - 1, 0, -1):
             factor = factor * self.shift
-            if not key_is_mean(degree, q):
+            if not _is_mean(degree, q):
                 sign = (-1) ** (power - q)
                 total = torch.addcmul(total, factor, e(degree, q), value=sign * math.comb(power, q))
         if degree == 0:
@@ -188,6 +192,6 @@ class PowerCumulants:
         return self._factors[key]
 
 
-def key_is_mean(degree: int, power: int) -> bool:
+def _is_mean(degree: int, power: int) -> bool:
     """Whether a coefficient is the mean of a centred activation: zero."""
     return degree == 0 and power == 1

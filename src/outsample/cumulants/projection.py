@@ -12,7 +12,7 @@ from outsample.cumulants.symmetric import AlongCovariance, Dense, SymmetricTenso
 def isotropic(
     full_trace: Float[Tensor, ""], order: int, metric: Float[Tensor, "n n"]
 ) -> SymmetricTensor:
-    """S Sym(I ⊗ … ⊗ I) of even ``order`` with the given full trace; ``metric`` is I (n, n)."""
+    """The tensor s Sym(I ⊗ … ⊗ I) of even ``order`` with the given full trace; ``metric`` is I (n, n)."""
     n, half = metric.shape[0], order // 2
     matchings = math.prod(range(1, order, 2))
     out: SymmetricTensor = Dense(
@@ -24,9 +24,13 @@ def isotropic(
 
 
 def elliptical(full_trace: Float[Tensor, ""], covariance: Float[Tensor, "n n"]) -> AlongCovariance:
-    """S Sym(C ⊗ C) with the given full trace: exact for scale mixtures of Gaussians."""
-    trace, square = covariance.diagonal().sum(), covariance.square().sum()
-    scale = 3 * full_trace / torch.addcmul(2 * square, trace, trace)
+    """The tensor s Sym(C ⊗ C) with the given full trace: exact for scale mixtures of Gaussians."""
+    trace = covariance.diagonal().sum()
+    some = trace > 0
+    trace = torch.where(some, trace, 1)
+    # in units of the trace: squares of small variances leave the range of float32
+    scale = 3 * (full_trace / trace / trace) / (1 + 2 * (covariance / trace).square().sum())
+    scale = torch.where(some, scale, 0)
     return AlongCovariance(AlongCovariance(Dense(scale)))
 
 

@@ -73,7 +73,8 @@ def propagate(
             raise NumericalError(
                 f"the cumulants of order up to {closure.order} left the range of {mean.dtype} in "
                 f"step {place + 1} of {len(steps)} ('{step.name}'): the expansion in 1/width "
-                "diverges on this network; use a lower order, or sampling"
+                "diverges on this network, or powers of its activations are too large; use a "
+                "lower order, float64, or sampling"
             )
         covariance = kept.pop(2).slice((1, 1))
         higher, weight = kept, None
