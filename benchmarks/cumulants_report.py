@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 # Colours that the colour-blind and a grey printer tell apart (Okabe and Ito), one an order.
 COLOURS = {1: "#000000", 2: "#0072B2", 3: "#D55E00", 4: "#009E73"}
 MARKERS = {"basic": "o", "augmented": "D", "elliptical": "^"}
-LINES = {"basic": "--", "augmented": ":", "elliptical": "-."}
+DASHES = {"basic": "--", "augmented": ":", "elliptical": "-."}
 LINES: dict[str, Any] = {
     "plain Monte Carlo": "-", "antithetic": (0, (6, 2)), "moment-matched": (0, (6, 2, 1, 2)),
     "scrambled Sobol": (0, (1, 1.5)),
@@ -240,9 +240,9 @@ def depth(rows: list[Row]) -> Figure:
                 needed = [needed_by_sampling(row, entry["shown"]) for row, entry in pairs]
                 seconds.plot(
                     x, needed, color=COLOURS[int(name.split()[1])], linewidth=1.1, alpha=0.55,
-                    linestyle=LINES[name.split()[2]],
+                    linestyle=DASHES[name.split()[2]],
                 )  # fmt: skip
-        for kind, line in LINES.items():
+        for kind, line in DASHES.items():
             label = f"moment-matched sampling to the error of {kind} (same colour)"
             seconds.plot([], [], color=GREY, linestyle=line, label=label)
         for panel, label in ((errors, VN), (seconds, "seconds of one estimate")):

@@ -91,8 +91,9 @@ def test_a_loss_above_the_tolerance_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("variant", ["basic", "augmented"])
-def test_deep_networks_lose_little(variant: str) -> None:
+def test_deep_networks_lose_little(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve layers of width 64: the change is far below the method's own error."""
+    monkeypatch.setattr(subspace, "WINDOW", 4)
     law = ou.Gaussian.standard(64, torch.float64)
     problem = ou.NetworkMean(mlp(*[64] * 13, 4, bias=0.0), law)
     with torch.no_grad():

@@ -73,9 +73,10 @@ class Cumulants(Propagation):
             up to width 16 and factors otherwise; ``diagnostics["factored"]`` says which it was.
         tolerance: what of the highest cumulant may be lost in a layer, as a share of the
             Frobenius norm of its entries with a repeated neuron, so that time grows with depth
-            and not with its square.  Order 3: what is more than six layers old goes into the
-            leading quarter of the covariance's eigenspace.  Order 4: what has come down to less
-            is dropped.  ``diagnostics["dropped"]`` gives the largest loss; 0 keeps everything.
+            and not with its square.  Order 3: every six layers, what is more than six layers old
+            goes into the leading quarter of the covariance's eigenspace.  Order 4: what has come
+            down to less is dropped.  ``diagnostics["dropped"]`` gives the largest loss; 0 keeps
+            everything.
         precision: ``"reduced"`` holds the factors of the highest cumulant in bfloat16.  Their
             rounding is far below the method's error; on processors with bfloat16 products deep
             networks take half the time, on others longer.

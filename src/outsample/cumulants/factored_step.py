@@ -91,7 +91,7 @@ def _birth(factors: list[Tensor], terms: list[Triple], precision: torch.dtype | 
 def _along_covariance(
     older: SymmetricTensor | None, scale: Tensor | None, slope: Tensor, curvature: Tensor
 ) -> Tensor | None:
-    """Vector v of the part Sym(v ⊗ C) of κ_3: what κ_iijk brings with j and k apart, and came before.
+    """Vector v of the part Sym(v ⊗ C) of κ_3: from κ_iijk with j and k joined, and from before.
 
     That e_1(i) C_ij e_1(j) is the covariance of φ(Z) holds but for coinciding neurons.
     """

@@ -12,7 +12,7 @@ from outsample.cumulants.symmetric import AlongCovariance, Dense, SymmetricTenso
 def isotropic(
     full_trace: Float[Tensor, ""], order: int, metric: Float[Tensor, "n n"]
 ) -> SymmetricTensor:
-    """The tensor s Sym(I ⊗ … ⊗ I) of even ``order`` with the given full trace; ``metric`` is I (n, n)."""
+    """The tensor s Sym(I ⊗ … ⊗ I), of even ``order``, with that full trace; ``metric`` is I."""
     n, half = metric.shape[0], order // 2
     matchings = math.prod(range(1, order, 2))
     out: SymmetricTensor = Dense(

@@ -15,7 +15,8 @@ from torch import Tensor
 from outsample.cumulants.hubs import Birth3, Hubs
 from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
 
-#: Births younger than this many layers are kept as they are: they do not compress.
+#: Births younger than this many layers are kept as they are: they do not compress.  The others
+#: move once there are as many of them.
 WINDOW = 6
 #: Dimension of the subspace is the width divided by this, and not less than the next number.
 _SHRINKAGE, _FEWEST = 4, 16
@@ -94,8 +95,9 @@ def compressed(
     """
     births = [birth for birth in old.births if isinstance(birth, Birth3)]
     # in bfloat16 a birth costs so little that more of them are kept
-    window = WINDOW if births[0].factors.dtype == covariance.dtype else 3 * WINDOW
-    if tolerance == 0 or len(births) <= window or not bool(torch.isfinite(covariance).all()):
+    window = WINDOW if births[0].factors.dtype == covariance.dtype else 2 * WINDOW
+    # moving one costs as much as keeping it for two layers: it is done for many at a time
+    if tolerance == 0 or len(births) <= 2 * window or not bool(torch.isfinite(covariance).all()):
         return old, None
     aged, kept = births[:-window], births[-window:]
     previous = [part for part in old.others if isinstance(part, Subspace)]
