@@ -36,7 +36,7 @@ class Function(Problem):
 
     def signature(self) -> Hashable:
         shapes = tuple(tuple(t.shape) for t in self.tensors())
-        return id(self.function), shapes, self.output_shape, self.dtype, self.device
+        return self.function, shapes, self.output_shape, self.dtype, self.device
 
     def tensors(self) -> list[Tensor]:
         return [*self.own, *self.inputs.tensors()]
