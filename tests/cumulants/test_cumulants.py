@@ -501,6 +501,22 @@ def test_bad_settings(arguments: dict, message: str) -> None:
         ou.Cumulants(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "widths", "what"),
+    [
+        (ou.Cumulants(4, "basic", factored=False), (4, 200, 1), "a layer of width 200"),
+        (ou.Cumulants(4, "augmented"), (4, 200, 1), "a layer of width 200"),
+        (ou.Cumulants(3, "basic", factored=False), (4, 1100, 1), "a layer of width 1100"),
+        (ou.Cumulants(4, "basic", tower=True), (4, 4, 200), "the tower of 200 outputs"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(
+    estimator: ou.Cumulants, widths: tuple[int, ...], what: str
+) -> None:
+    with pytest.raises(ou.BudgetError, match=what):
+        estimator.estimate(ou.NetworkMean(mlp(*widths), gaussian(4)))
+
+
 def test_the_principle_sets_the_order() -> None:
     """Largest K with n^K ≤ 1/ε²."""
     problem = ou.NetworkMean(mlp(8, 16, 2), gaussian(8))

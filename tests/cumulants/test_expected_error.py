@@ -1,13 +1,14 @@
 import json
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from tests.battery import gaussian, mlp
 
 import outsample as ou
-from outsample.cumulants.expected_error import Layer, Layers
+from outsample.cumulants.expected_error import LAW, Layer, Layers
 from outsample.networks.activations import from_name
 
 EYE = torch.eye(8, dtype=torch.float64)
@@ -146,3 +147,11 @@ def test_estimates_can_be_pickled() -> None:
     assert torch.equal(copy.value, estimate.value)
     assert copy.expected_error == estimate.expected_error
     assert copy.cost.flops == estimate.cost.flops
+
+
+def test_the_law_is_the_one_that_was_measured() -> None:
+    """The constants in the code are those of the committed results, and of nothing else."""
+    results = Path(__file__).parents[2] / "benchmarks/results/expected_error.json"
+    laws = json.loads(results.read_text())["laws"]
+    measured = {(int(k.split()[0]), k.split()[1]): tuple(v["law"]) for k, v in laws.items()}
+    assert measured == LAW

@@ -14,7 +14,7 @@ from tests.cumulants.brute_force import (
 from torch import Tensor
 
 from outsample.cumulants.diagrams import Block
-from outsample.cumulants.factored_step import fourth, hollow, partial_trace, partial_trace4, third
+from outsample.cumulants.factored_step import fourth, hollow, partial_trace3, partial_trace4, third
 from outsample.cumulants.hubs import Hubs
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.projection import elliptical, isotropic
@@ -95,13 +95,13 @@ def powers_of(kappas: Kappas, activation: str, budget: int, dense: bool = False)
 @pytest.mark.parametrize("kappas", KAPPAS.values(), ids=KAPPAS.keys())
 class TestPartialTrace:
     def test_is_the_sum_over_one_neuron(self, kappas: Kappas, activation: str) -> None:
-        found = partial_trace(powers_of(kappas, activation, 3))
+        found = partial_trace3(powers_of(kappas, activation, 3))
         close(found, powers_of(kappas, activation, 3, dense=True).complete((2, 1, 1)).sum(0))
         close(found, found.T)
 
     def test_leaves_the_power_cumulants_alone(self, kappas: Kappas, activation: str) -> None:
         powers, fresh = (powers_of(kappas, activation, 3) for _ in range(2))
-        partial_trace(powers)
+        partial_trace3(powers)
         third(powers, 0.0)
         for multiplicities in ((1, 1), (2, 1), (3,), (2, 2)):
             close(powers.complete(multiplicities), fresh.complete(multiplicities))

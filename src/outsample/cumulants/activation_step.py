@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.cumulants.factored_step import fourth, partial_trace, partial_trace4, third
+from outsample.cumulants.factored_step import fourth, partial_trace3, partial_trace4, third
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.projection import elliptical, isotropic, traced_core
 from outsample.cumulants.symmetric import Dense, Powers, SymmetricTensor, Traced
@@ -72,7 +72,7 @@ def activation_step(
     metric = _identity(powers.mean)
     if closure.partial_trace:
         if closure.factored:
-            trace = partial_trace(powers) if order == 3 else partial_trace4(powers)
+            trace = partial_trace3(powers) if order == 3 else partial_trace4(powers)
         else:
             trace = powers.complete((2, *[1] * (order - 1))).sum(0)
         kept[order + 1] = Traced(Dense(traced_core(trace)), metric)

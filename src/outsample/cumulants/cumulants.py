@@ -1,6 +1,7 @@
 """Cumulant propagation through the layers of a network."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
@@ -25,7 +26,7 @@ from outsample.cumulants.monitor import VarianceMonitor, variance_round_off
 from outsample.cumulants.symmetric import SymmetricTensor
 from outsample.cumulants.tower_propagation import propagate
 from outsample.distributions import Gaussian
-from outsample.errors import InputError
+from outsample.errors import BudgetError, InputError
 from outsample.estimator import Explanation, worst_trust
 from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Affine, Graph
@@ -38,6 +39,8 @@ Order = Literal[1, 2, 3, 4]
 _FEW_DIRECTIONS = 2.0
 
 _ORDERS: tuple[Order, ...] = (4, 3, 2)
+#: Most entries of one tensor: 4 GB in float32.
+_MOST_ENTRIES = 2**30
 #: Widest layer at which the augmented variant prefers dense tensors.
 _DENSE_WIDTH = 16
 
@@ -168,24 +171,26 @@ class Cumulants(Propagation):
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem, towers=True)
+        graph, width = network.graph(), width_of(network)
+        self._refuse_beyond_memory(width, math.prod(problem.output_shape))
         run = _Run(Layers(self._closure(0).budget), [], VarianceMonitor(), {})
         law = inputs.gaussian if isinstance(inputs, CumulantTower) else inputs
         higher: dict[int, SymmetricTensor] = {}
         if self.order == 1:
-            value, covariance = _order1(network.graph().merged(), law, run), None
+            value, covariance = _order1(graph.merged(), law, run), None
         elif self.order == 2 and self.variant == "basic":
-            value, covariance = _order2_basic(network.graph(), law, run)
+            value, covariance = _order2_basic(graph, law, run)
         elif self.order == 2 and law is inputs:
-            value, covariance = _order2_augmented(network.graph(), law, run)
+            value, covariance = _order2_augmented(graph, law, run)
         else:
-            closure = self._closure(width_of(network))
+            closure = self._closure(width)
             run.diagnostics["factored"] = closure.factored
             value, covariance, higher, dropped = propagate(
-                network.graph(), inputs, closure, run.expand, run.hidden.append, self.tower
+                graph, inputs, closure, run.expand, run.hidden.append, self.tower
             )
             run.diagnostics["dropped"] = dropped
         trust, reasons, diagnostics = run.monitor.verdict()
-        doubts = list(_doubts(network.graph(), covariance, run, self.order))
+        doubts = list(_doubts(graph, covariance, run, self.order))
         if doubts:
             trust, reasons = worst_trust(trust, "low_confidence"), (*reasons, *doubts)
         return CumulantEstimate(
@@ -198,6 +203,21 @@ class Cumulants(Propagation):
             diagnostics=Diagnostics(diagnostics | run.diagnostics, run.layers),
             _layers=run.layers if law is inputs else None,
         )
+
+    def _refuse_beyond_memory(self, width: int, outputs: int) -> None:
+        """Raise BudgetError before any work if one tensor alone would fill the memory."""
+        full = self.order > 2 and not self._closure(width).factored
+        traced = self.order == 4 and self.variant == "augmented"
+        for what, entries in (
+            (f"a layer of width {width}", width**self.order if full or traced else 0),
+            (f"the tower of {outputs} outputs", outputs**self.order if self.tower else 0),
+        ):
+            if entries > _MOST_ENTRIES:
+                raise BudgetError(
+                    f"{self!r}: {what} has {entries:.2g} cumulants of order {self.order}, more "
+                    f"than {_MOST_ENTRIES:.2g}; use a lower order, factored=True with "
+                    "variant='basic', or fewer outputs (output=)"
+                )
 
     def _tower(
         self, mean: Tensor, covariance: Tensor | None, higher: dict[int, SymmetricTensor]
@@ -248,7 +268,6 @@ class _Run(NamedTuple):
     """What a propagation leaves behind besides its answer."""
 
     layers: Layers
-
     hidden: list[Tensor]
     monitor: VarianceMonitor
     diagnostics: dict[str, Any]

@@ -116,7 +116,7 @@ def _traced(tensor: SymmetricTensor | None) -> list[Traced]:
     return [part for part in others if isinstance(part, Traced)]
 
 
-def partial_trace(powers: PowerCumulants) -> Tensor:
+def partial_trace3(powers: PowerCumulants) -> Tensor:
     """Σ_k κ_kkij of φ(Z), every diagram included, shape (n, n)."""
     e1, e2 = powers.coefficient(1), powers.coefficient(2)
     d1, d2 = powers.coefficient(1, 2), powers.coefficient(2, 2)
