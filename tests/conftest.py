@@ -5,6 +5,7 @@ import os
 # Before torch and NumPy load: tests run in parallel workers, and subprocesses inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["OUTSAMPLE_CACHE"] = ""  # no truths are shared between tests, nor with the user
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,9 @@
 """Problems: functions of a random input whose expectation is wanted, and families of them."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -113,6 +115,14 @@ class Family(ABC):
     @abstractmethod
     def name(self) -> str:
         """Name for tables, figures and stored results; equal names mean equal families."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The settings of a dataclass family that are plain numbers, strings or None."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = (bool, int, float, str, type(None))
+        return {name: value for name, value in settings.items() if isinstance(value, plain)}
 
     @abstractmethod
     def problem(self, seed: int) -> Problem:

@@ -1,6 +1,7 @@
 import os
 import random
 import secrets
+import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -172,3 +173,33 @@ def test_blocks_nest() -> None:
     with forbid_randomness(), pytest.raises(RandomnessError), forbid_randomness():
         os.urandom(3)
     os.urandom(3)
+
+
+def test_threads_that_ran_before_may_draw() -> None:
+    """A cluster's worker has threads of its own, which make identifiers and choose peers."""
+    start, stop = threading.Event(), threading.Event()
+    drawn: list[float] = []
+
+    def draw() -> None:
+        start.wait()
+        drawn.extend([random.random(), len(os.urandom(4)), float(np.random.default_rng().random())])
+        stop.set()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    with forbid_randomness():
+        start.set()
+        stop.wait(10)
+    other.join()
+    assert len(drawn) == 3
+
+
+def test_threads_that_the_block_starts_may_not() -> None:
+    def draw() -> None:
+        with suppress(RandomnessError):
+            random.random()
+
+    with pytest.raises(RandomnessError, match=r"random\.random"), forbid_randomness():
+        other = threading.Thread(target=draw)
+        other.start()
+        other.join()

@@ -2,16 +2,21 @@
 
 import os
 import platform
-import re
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 from outsample.cli.output import FAILED, FormatOption, JsonOption, number, seconds, session
 
 _PACKAGES = ("outsample", "torch", "numpy", "scipy", "scikit-learn", "rich", "typer")
 #: Optional packages, with the extra that brings them.
-_EXTRAS = {"matplotlib": "plot"}
+_EXTRAS = {
+    "matplotlib": "plot",
+    "duckdb": "compare",
+    "plotly": "compare",
+    "pydantic": "compare",
+    "distributed": "distributed",
+    "whestbench": "whestbench",
+}
 
 
 def doctor(form: FormatOption = None, as_json: JsonOption = False) -> None:
@@ -48,37 +53,21 @@ def environment() -> dict[str, str | int]:
     """Versions, processor, linear algebra and threads: what figures of time depend on."""
     import torch
 
+    from outsample.comparison.provenance import blas, package_version, processor
+
     facts: dict[str, str | int] = {"python": platform.python_version()}
-    facts |= {package: _version(package) or "missing" for package in _PACKAGES}
+    facts |= {package: package_version(package) or "missing" for package in _PACKAGES}
     for package, extra in _EXTRAS.items():
-        facts[package] = _version(package) or f"missing (pip install 'outsample[{extra}]')"
-    build = torch.__config__.show()
-    blas = re.search(r"BLAS_INFO=(\w+)", build)
+        facts[package] = package_version(package) or f"missing (pip install 'outsample[{extra}]')"
     return facts | {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "BLAS": blas[1] if blas else "unknown",
+        "BLAS": blas(),
         "cores": os.cpu_count() or "unknown",
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            found = re.search(r"model name\s*:\s*(.+)", file.read())
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or "unknown"
 
 
 def _run(name: str, check: Callable[[], tuple[bool, str]]) -> dict[str, str | bool | float]:

@@ -238,7 +238,7 @@ def _truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
     variance = tuple((deviation.double().flatten().square() * plain.samples).tolist())
     if not any(variance):
         raise InputError("the output does not vary, so that any sampler is exact: left out")
-    flops = _evaluation_flops(problem)
+    flops = evaluation_flops(problem)
     exact = problem.exact()
     if exact is not None:
         value = exact.double().flatten()
@@ -276,7 +276,7 @@ def _truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
     )
 
 
-def _evaluation_flops(problem: Problem) -> float:
+def evaluation_flops(problem: Problem) -> float:
     """Time(M): metered on a batch, so that what a batch shares is not counted for each row."""
     x = problem.inputs.sample(_METERED_ROWS, torch.Generator(problem.device).manual_seed(0))
     return count_flops(lambda: problem(x)) / _METERED_ROWS

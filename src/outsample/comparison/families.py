@@ -6,25 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
+from outsample.comparison.seeds import derive_seed
+from outsample.comparison.trained import TrainedMLP
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
 from outsample.estimator import input_hash, positive_integer
 from outsample.networks import Elementwise, NetworkMean
 from outsample.problem import Family, Problem
 
-
-def derive_seed(*parts: object) -> int:
-    """A 32-bit seed that depends on all of ``parts``, so that streams never meet by accident.
-
-    Networks drawn with seed 0 and inputs drawn with seed 0 would otherwise share their numbers.
-    """
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
-
+__all__ = ["WEIGHT_SCALES", "Fixed", "RandomMLP", "TrainedMLP"]
 
 _HE = math.sqrt(2.0)
 #: Activation by name, and the default weight scale s, where weights are N(0, s²/fan-in): √2 for
@@ -191,6 +186,10 @@ class Fixed(Family):
     def size(self) -> int:
         """Number of different problems."""
         return len(self.problems)
+
+    def parameters(self) -> dict[str, Any]:
+        """No settings: the problems themselves are what is given."""
+        return {}
 
     def problem(self, seed: int) -> Problem:
         """Return problem number ``seed``, counted round."""

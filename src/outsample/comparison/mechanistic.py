@@ -5,6 +5,7 @@ import inspect
 import os
 import pickle
 import random
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -39,8 +40,9 @@ def forbid_randomness(search: bool = True) -> Generator[None]:
     of NumPy or ``random`` that existed before, whoever holds it.  ``search=False`` leaves out the
     latter, and with it a search of the whole memory for such objects (about 0.1 s).
 
-    Everything is put back afterwards, the states of generators included.  The watch covers the
-    whole process, so other threads must not draw meanwhile.  It is made for mistakes, not for
+    Everything is put back afterwards, the states of generators included.  Threads that ran before
+    (those of a cluster's worker, say) may go on drawing from ``random``, ``numpy.random`` and the
+    system, but not from PyTorch's default generators.  It is made for mistakes, not for
     deceit: pseudorandom numbers computed by arithmetic of one's own, or ``from os import urandom``
     done beforehand, pass.
 
@@ -67,7 +69,7 @@ def forbid_randomness(search: bool = True) -> Generator[None]:
         watch.active = False
         for put_back in reversed(undo):
             put_back()
-        changed = states.restore()
+        changed = states.restore(keep=watch.others_drew)
     if changed or watch.findings:
         raise RandomnessError((watch.findings or [_message(changed[0])])[0])
 
@@ -78,9 +80,14 @@ class _Watch:
     def __init__(self) -> None:
         self.active = True
         self.findings: list[str] = []
+        self._others = {t.ident for t in threading.enumerate()} - {threading.get_ident()}
+        #: Whether another thread drew, so that a changed state need not be the block's doing.
+        self.others_drew = False
 
     def refuse(self, what: str) -> None:
-        if self.active and not _importing():
+        if threading.get_ident() in self._others:
+            self.others_drew = True
+        elif self.active and not _importing():
             self.findings.append(_message(what))
             raise RandomnessError(self.findings[-1])
 
@@ -116,15 +123,18 @@ class _States:
             named += [(f"a {type(g).__name__} made beforehand", g) for g in _generators()]
         self._objects = [(name, generator, _state(generator)) for name, generator in named]
 
-    def restore(self) -> list[str]:
-        """Put every state back; return the names of the generators whose state had changed."""
+    def restore(self, keep: bool) -> list[str]:
+        """Put every state back; return the names of the generators whose state had changed.
+
+        ``keep``: leave out Python's and NumPy's, because another thread drew from them.
+        """
         changed: list[str] = []
         now = _torch_states()
         for device, state in self._torch.items():
             if device in now and not torch.equal(state, now[device]):
                 changed.append(f"the default generator of torch on {device}")
                 _set_torch_state(device, state)
-        for name, generator, state in self._objects:
+        for name, generator, state in [] if keep else self._objects:
             if pickle.dumps(_state(generator)) != pickle.dumps(state):
                 changed.append(name)
                 if isinstance(generator, random.Random):

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,9 @@ class Comparison:
     provenance: Mapping[str, Any]
     #: True if it was stopped with Ctrl-C: what had been finished is here.
     interrupted: bool = False
+    #: Kind of family and its settings, such as "RandomMLP" and {"width": 64, …}.
+    kind: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def scores(self) -> tuple[Score, ...]:
         """One score for each estimator, in the order given."""

@@ -1,11 +1,9 @@
 """Runs a comparison: the same problems for every estimator, the truth, and the opponents."""
 
 import dataclasses
-import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from statistics import fmean
 from typing import Any, cast
 
@@ -13,25 +11,17 @@ import torch
 
 from outsample.comparison.cells import Cell, Method, Truth, find_truth, run_cell, truth_sampler
 from outsample.comparison.families import Fixed
+from outsample.comparison.methods import Pair, pair_of
+from outsample.comparison.opponents import opponents
+from outsample.comparison.provenance import environment
 from outsample.comparison.result import Comparison
-from outsample.comparison.scores import PLAIN
 from outsample.errors import InputError
 from outsample.estimator import Estimator, Explainer, positive_integer
 from outsample.problem import Family, Problem
-from outsample.sampling import MonteCarlo, QuasiMonteCarlo
 from outsample.sampling.progress import progress as progress_bar
 
 #: Problems of a family that has no end.
 _INSTANCES = 10
-#: Samples of one run of an opponent, and the FLOPs it may cost before they are cut.
-_SAMPLES, _FEWEST_SAMPLES, _SAMPLING_FLOPS = 2**14, 2**10, 1e11
-#: A moment-matched run has at least this many samples a coordinate.
-_MATCHED_RATIO = 32
-#: Batch sizes tried besides the samplers' own, on the first problem.
-_BATCHES = (2**8, 2**10, 2**12, 2**14)
-#: Scrambled Sobol points gain on 1/N as N grows: the N measured are these parts of the samples.
-_SOBOL_SHARES, _SOBOL_REPLICATES = (128, 16, 2), 8
-
 #: The truth's own vn error is to be this many times below the smallest error under test …
 _TRUTH_MARGIN = 8
 #: … starting from this many samples a half, and spending at most this on one problem.
@@ -115,7 +105,7 @@ def compare(
     bar = progress_bar("compare", total) if progress else nullcontext(_unseen)
     interrupted = False
     with _threads(threads), bar as advance:
-        provenance = _provenance(seed, len(seeds))
+        provenance = environment() | {"seed": seed, "instances": len(seeds)}
         try:
             for i in seeds:
                 work.run(family, i, advance)
@@ -131,6 +121,8 @@ def compare(
         truths=tuple(work.truths),
         provenance=provenance | work.seen,
         interrupted=interrupted,
+        kind=type(family).__name__,
+        parameters=family.parameters(),
     )
 
 
@@ -178,28 +170,16 @@ class _Work:
             }
         if self.baselines and truth.error is None:
             first = not self.opponents
-            for method in _opponents(problem, truth.evaluation_flops, other_batches=first):
+            for method in opponents(problem, truth.evaluation_flops, other_batches=first):
                 self.opponents[method.name] = None
                 self.cells.append(run_cell(problem, seed, method))
             advance(1)
 
 
 def _methods(entries: Sequence[Estimator | tuple[Estimator, Explainer]]) -> list[Method]:
-    pairs: list[tuple[Estimator, Explainer | None]] = []
     if not isinstance(cast(object, entries), Sequence):
         raise InputError(f"compare: estimators = {entries!r}; expected a list of estimators")
-    for entry in cast(Sequence[object], entries):
-        pair = cast(tuple[object, ...], entry) if isinstance(entry, tuple) else (entry, None)
-        if len(pair) != 2 or not isinstance(pair[0], Estimator):
-            raise InputError(
-                f"compare: estimators holds {entry!r}; expected an estimator such as "
-                "Cumulants(order=2), or a pair (estimator, explainer)"
-            )
-        if pair[1] is not None and not isinstance(pair[1], Explainer):
-            raise InputError(
-                f"compare: estimators pairs {pair[0]!r} with {pair[1]!r}; expected an Explainer"
-            )
-        pairs.append((pair[0], pair[1]))
+    pairs = [pair_of("compare: estimators", entry) for entry in entries]
     if not pairs:
         raise InputError("compare: estimators is empty; expected at least one")
     names = [_name(pair, pairs) for pair in pairs]
@@ -209,9 +189,7 @@ def _methods(entries: Sequence[Estimator | tuple[Estimator, Explainer]]) -> list
     return [Method(name, *pair) for name, pair in zip(names, pairs, strict=True)]
 
 
-def _name(
-    pair: tuple[Estimator, Explainer | None], pairs: list[tuple[Estimator, Explainer | None]]
-) -> str:
+def _name(pair: Pair, pairs: list[Pair]) -> str:
     """Class name with the settings that are not at their defaults or differ among the entries."""
     estimator, explainer = pair
     family = [other for other, _ in pairs if type(other) is type(estimator)]
@@ -239,21 +217,6 @@ def _instances(family: Family, instances: int | None) -> int:
             f"{'s' if size > 1 else ''}; the same problem twice would count for two"
         )
     return instances
-
-
-def _opponents(problem: Problem, flops: float, other_batches: bool) -> Iterator[Method]:
-    """The samplers to measure; they differ in batch size only where timing is all they add."""
-    affordable = int(_SAMPLING_FLOPS / max(flops, 1.0))
-    samples = min(max(1 << affordable.bit_length() >> 1, _FEWEST_SAMPLES), _SAMPLES)
-    for name, antithetic in ((PLAIN, False), ("antithetic", True)):
-        batches = [b for b in _BATCHES if b <= samples] if other_batches else []
-        for batch in (None, *batches):
-            yield Method(name, MonteCarlo(samples, antithetic=antithetic, batch=batch))
-    matched = max(samples, _MATCHED_RATIO * problem.inputs.latent_size)
-    yield Method("moment-matched", MonteCarlo(matched, antithetic=True, moment_matched=True))
-    for share in _SOBOL_SHARES:
-        points = _SOBOL_REPLICATES * (samples // share)
-        yield Method("scrambled Sobol", QuasiMonteCarlo(points, replicates=_SOBOL_REPLICATES))
 
 
 def _enough_samples(problem: Problem, seed: int, cells: list[Cell]) -> int:
@@ -285,15 +248,3 @@ def _threads(threads: int | None) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _provenance(seed: int, instances: int) -> dict[str, Any]:
-    return {
-        "outsample": version("outsample"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "seed": seed,
-        "instances": instances,
-    }
