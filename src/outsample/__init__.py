@@ -7,6 +7,7 @@ A *problem* is a function with a random input; an *estimator* turns a problem in
 from importlib.metadata import version
 
 from outsample.comparison import Comparison, compare, families
+from outsample.comparison.sweeps import AtBudget, Store, Study, sweep
 from outsample.cost import Cost, FlopMeter, count_flops, report_flops
 from outsample.cumulants import (
     CorrelationExplainer,
@@ -41,6 +42,7 @@ from outsample.tower import CumulantTower
 __version__ = version("outsample")
 
 __all__ = [
+    "AtBudget",
     "BudgetError",
     "Comparison",
     "CorrelationExplainer",
@@ -75,6 +77,8 @@ __all__ = [
     "QuasiMonteCarlo",
     "RandomnessError",
     "SampledEstimate",
+    "Store",
+    "Study",
     "UnsupportedProblem",
     "__version__",
     "compare",
@@ -82,4 +86,5 @@ __all__ = [
     "estimate",
     "families",
     "report_flops",
+    "sweep",
 ]

@@ -17,6 +17,7 @@ from outsample.sampling import MonteCarlo, QuasiMonteCarlo
         (" cumulants:order=2:variant=basic ", Cumulants(2, "basic")),
         ("mean-propagation", MeanPropagation()),
         ("exact-covariance", ExactCovariance()),
+        ("MonteCarlo:samples=10:seed=3", MonteCarlo(samples=10, seed=3)),
         ("monte-carlo:samples=10:seed=3", MonteCarlo(samples=10, seed=3)),
         ("quasi-monte-carlo:seed=1", QuasiMonteCarlo(seed=1)),
         (
@@ -37,14 +38,14 @@ def test_every_name_stands_for_an_estimator(name: Name) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "estimator '' is not known; expected one of cumulants"),
+        ("", "estimator '' is not known; expected one of Cumulants"),
         ("cumulant", "'cumulant' is not known"),
         ("cumulants:order", "not of the form"),
         ("cumulants:order=5", "order = 5; expected 1, 2, 3 or 4"),
         ("cumulants:order=two", "order = 'two'"),
         ("cumulants:variant=new", "variant = 'new'"),
         ("cumulants:samples=10", "no setting 'samples'; its settings: order, variant"),
-        ("exact-covariance:order=1", "its settings: none"),
+        ("exact-covariance:order=1", "its settings: degree, hidden"),
         ("monte-carlo:samples=0", "samples = 0"),
         ("monte-carlo:seed=-1", "seed = -1"),
         ("moment-matched:samples=7", "even number"),

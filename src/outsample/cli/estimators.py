@@ -62,7 +62,7 @@ def build(name: Name, settings: Mapping[str, int | str]) -> "Estimator":
 
 
 def parse(text: str) -> "Estimator":
-    """The estimator that ``NAME:SETTING=VALUE:…`` describes.
+    """The estimator, ours or a plug-in's, that ``NAME:SETTING=VALUE:…`` describes.
 
     Example:
         >>> parse("cumulants:order=2:variant=basic").variant
@@ -71,13 +71,9 @@ def parse(text: str) -> "Estimator":
     Raises:
         InputError: for names and settings that are not known, and values out of range.
     """
-    name, *parts = text.strip().split(":")
-    if name not in list(Name):
-        raise InputError(f"estimator {name!r} is not known; expected one of {', '.join(Name)}")
-    settings: dict[str, int | str] = {}
-    for part in parts:
-        setting, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"estimator {text!r}: {part!r} is not of the form SETTING=VALUE")
-        settings[setting] = int(value) if value.lstrip("-").isdecimal() else value
-    return build(Name(name), settings)
+    from outsample.comparison.sweeps.registry import parse_estimator
+
+    name, colon, settings = text.strip().partition(":")
+    if name == Name.MOMENT_MATCHED:
+        name = "monte-carlo:antithetic=true:moment_matched=true"
+    return parse_estimator(name + colon + settings)
