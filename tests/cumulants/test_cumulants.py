@@ -477,6 +477,8 @@ def test_means_far_from_the_kink(ratio: float, sign: int) -> None:
     ("arguments", "message"),
     [
         ({"order": 0}, "order = 0"),
+        ({"metric": "half"}, "metric = 'half'"),
+        ({"order": 3, "metric": "diagonal"}, "order 2, augmented, and order 3, basic"),
         ({"order": 5}, "order = 5"),
         ({"order": "2"}, "order = '2'"),
         ({"order": True}, "order = True"),
@@ -522,9 +524,31 @@ def test_the_principle_sets_the_order() -> None:
     problem = ou.NetworkMean(mlp(8, 16, 2), gaussian(8))
     assert ou.Cumulants.at(0.1, problem).order == 1
     assert ou.Cumulants.at(1 / 16, problem).order == 2
+    ten = ou.NetworkMean(mlp(8, 10, 2), gaussian(8))
+    assert ou.Cumulants.at(0.1, ten).order == 2  # 0.1^-2 is a little less than 100
+    assert ou.MeanPropagation.at(0.1, ten) == ou.MeanPropagation()
+    assert ou.ExactCovariance.at(0.1, ten) == ou.ExactCovariance()
     for epsilon in (0.0, -1.0, 1.5, float("nan")):
         with pytest.raises(ou.InputError, match="epsilon"):
             ou.Cumulants.at(epsilon, problem)
+
+
+@pytest.mark.parametrize("settings", [(2, "augmented"), (3, "basic")])
+def test_the_diagonal_metric(settings: tuple) -> None:
+    """The same where W Wᵀ is diagonal, another answer where it is not."""
+    full, diagonal = (ou.Cumulants(*settings, metric=metric) for metric in ("full", "diagonal"))
+    net = mlp(6, 6, 6, 6, 2)
+    inputs = gaussian(6)
+    apart = full.estimate(ou.NetworkMean(net, inputs)).value
+    assert not torch.allclose(diagonal.estimate(ou.NetworkMean(net, inputs)).value, apart)
+    with torch.no_grad():
+        for layer in net[2::2]:
+            if layer.weight.shape == (6, 6):
+                layer.weight.copy_(torch.linalg.qr(layer.weight)[0])
+    problem = ou.NetworkMean(net, inputs)
+    torch.testing.assert_close(
+        diagonal.estimate(problem).value, full.estimate(problem).value, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_every_named_activation_propagates() -> None:

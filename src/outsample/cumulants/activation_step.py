@@ -30,6 +30,8 @@ class Closure(NamedTuple):
     tolerance: float = 0.0
     #: Whether births are held in bfloat16.
     reduced: bool = False
+    #: Whether full traces go on with the diagonal of W Wᵀ.
+    diagonal: bool = False
 
     @property
     def budget(self) -> int:

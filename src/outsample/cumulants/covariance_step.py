@@ -31,6 +31,12 @@ class Traces:
         metric = weight if self.metric is None else weight @ self.metric
         return Traces(torch.mv(weight, self.vector), self.scalar, metric @ weight.T)
 
+    def diagonal(self) -> "Traces":
+        """The same with the diagonal of the metric."""
+        if self.metric is None:
+            return self
+        return Traces(self.vector, self.scalar, torch.diag(self.metric.diagonal()))
+
 
 def basic_step(covariance: Float[Tensor, "n n"], expansion: Expansion) -> Float[Tensor, "n n"]:
     """Covariance of φ(Z): C_ij h_1(i) h_1(j) off the diagonal, exact Gaussian variances on it."""

@@ -38,6 +38,8 @@ Order = Literal[1, 2, 3, 4]
 #: Participation ratio of a covariance below which orders 3 and 4 are not to be trusted.
 _FEW_DIRECTIONS = 2.0
 
+#: Orders and variants that keep full traces only, or a vector beside.
+_DIAGONAL = ((2, "augmented"), (3, "basic"))
 _ORDERS: tuple[Order, ...] = (4, 3, 2)
 #: Most entries of one tensor: 4 GB in float32.
 _MOST_ENTRIES = 2**30
@@ -83,6 +85,10 @@ class Cumulants(Propagation):
         precision: ``"reduced"`` holds the factors of the highest cumulant in bfloat16.  Their
             rounding is far below the method's error; on processors with bfloat16 products deep
             networks take half the time, on others longer.
+        metric: what carries the traces kept of higher cumulants to the next layer: W Wᵀ
+            (``"full"``), as the mathematics has it, or its diagonal, with which orders 2 augmented
+            and 3 basic err less on random networks (by a fifth at 64 × 8, little in wide ones),
+            because the projection on traces overrates correlations.
         hidden: also return the means after every activation.
         tower: also return the joint cumulants of the outputs, up to the order.
 
@@ -111,6 +117,7 @@ class Cumulants(Propagation):
     factored: bool | Literal["auto"] = "auto"
     tolerance: float = 0.05
     precision: Literal["full", "reduced"] = "full"
+    metric: Literal["full", "diagonal"] = "full"
     hidden: bool = False
     tower: bool = False
 
@@ -130,6 +137,13 @@ class Cumulants(Propagation):
         if self.precision not in ("full", "reduced"):
             raise InputError(
                 f"Cumulants: precision = {self.precision!r}; expected 'full' or 'reduced'"
+            )
+        if self.metric not in ("full", "diagonal"):
+            raise InputError(f"Cumulants: metric = {self.metric!r}; expected 'full' or 'diagonal'")
+        if self.metric == "diagonal" and (self.order, self.variant) not in _DIAGONAL:
+            raise InputError(
+                f"Cumulants: metric = 'diagonal' with order = {self.order!r} and variant = "
+                f"{self.variant!r}; it is for order 2, augmented, and order 3, basic"
             )
         if self.factored != "auto" and not isinstance(self.factored, bool):
             raise InputError(
@@ -161,7 +175,7 @@ class Cumulants(Propagation):
             raise InputError(f"Cumulants.at: epsilon = {epsilon!r}; expected 0 < epsilon <= 1")
         width = width_of(network_of(problem, towers=True)[0])
         for order in _ORDERS:
-            if width**order <= epsilon**-2:
+            if width**order <= epsilon**-2 * (1 + 1e-9):  # 0.1^-2 is a little less than 100
                 return cls(order)
         return cls(1)
 
@@ -181,7 +195,7 @@ class Cumulants(Propagation):
         elif self.order == 2 and self.variant == "basic":
             value, covariance = _order2_basic(graph, law, run)
         elif self.order == 2 and law is inputs:
-            value, covariance = _order2_augmented(graph, law, run)
+            value, covariance = _order2_augmented(graph, law, run, self.metric == "diagonal")
         else:
             closure = self._closure(width)
             run.diagnostics["factored"] = closure.factored
@@ -235,7 +249,8 @@ class Cumulants(Propagation):
             factored = self.variant != "augmented" or width > _DENSE_WIDTH
         factored = bool(factored) and self.order > 2
         reduced = self.precision == "reduced"
-        return Closure(self.order, self.variant, factored, self.tolerance, reduced)
+        diagonal = self.metric == "diagonal"
+        return Closure(self.order, self.variant, factored, self.tolerance, reduced, diagonal)
 
 
 def _doubts(graph: Graph, covariance: Tensor | None, run: "_Run", order: int) -> Iterator[str]:
@@ -312,7 +327,9 @@ def _order2_basic(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor, Te
     return mean, dense(covariance, mean.shape[0])
 
 
-def _order2_augmented(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor, Tensor]:
+def _order2_augmented(
+    graph: Graph, inputs: Gaussian, run: _Run, diagonal: bool
+) -> tuple[Tensor, Tensor]:
     """Means, covariance, and the traces of the third and fourth cumulants."""
     mean, covariance = inputs.mean, inputs.scale
     traces: Traces | None = None
@@ -324,6 +341,8 @@ def _order2_augmented(graph: Graph, inputs: Gaussian, run: _Run) -> tuple[Tensor
         else:
             covariance = dense(covariance, mean.shape[0])
             expansion = run.expand(step, mean, covariance)
+            if diagonal and traces is not None:
+                traces = traces.diagonal()
             mean, covariance, traces = augmented_step(covariance, traces, expansion)
             run.hidden.append(mean)
     return mean, dense(covariance, mean.shape[0])

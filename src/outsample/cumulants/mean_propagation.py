@@ -1,7 +1,7 @@
 """Propagation of means and variances, with as much of the covariance as advice names."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ class MeanPropagation(Propagation):
     hidden: bool = False
 
     explanations: ClassVar[tuple[type[Explanation], ...]] = (CovarianceSubspace, CovariancePattern)
+
+    @classmethod
+    def at(cls, epsilon: float, problem: Problem) -> Self:
+        """The default settings: the cost is fixed, whatever the tolerance."""
+        del epsilon, problem
+        return cls()
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> CumulantEstimate:
         network, inputs = network_of(problem)

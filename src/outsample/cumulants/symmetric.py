@@ -146,6 +146,12 @@ class Traced(SymmetricTensor):
             return Traced(core, core.metric)
         return Traced(core, weight @ self.metric @ weight.T)
 
+    def diagonal(self) -> "Traced":
+        """The same with the diagonal of every metric, which all must be one."""
+        metric = torch.diag(self.metric.diagonal())
+        core = self.core
+        return Traced(Traced(core.core, metric) if isinstance(core, Traced) else core, metric)
+
     def against(self, matrix: Tensor) -> Float[Tensor, "n n"]:
         """See the base class."""
         a, g = self.core.slice((1,)), self.metric

@@ -11,7 +11,7 @@ from torch import Tensor
 from outsample.cumulants.activation_step import Closure, activation_step, project_input
 from outsample.cumulants.gaussian_input import affine_mean, dense, pushed_covariance
 from outsample.cumulants.hubs import Hubs
-from outsample.cumulants.symmetric import Dense, SymmetricTensor
+from outsample.cumulants.symmetric import Dense, SymmetricTensor, Traced
 from outsample.distributions import Gaussian
 from outsample.errors import NumericalError
 from outsample.networks.activations.base import Activation, Expansion
@@ -65,6 +65,9 @@ def propagate(
         precision = expansion.scale.reciprocal()
         correlation = covariance * precision * precision[:, None]
         kappa = _standardised(higher, weight, covariance.diagonal(), precision)
+        trace = kappa.get(closure.full_trace or 0)
+        if closure.diagonal and isinstance(trace, Traced):
+            kappa[trace.order] = trace.diagonal()
         kappa = {order: tensor.bound(correlation) for order, tensor in kappa.items()}
         kappa[2] = Dense(correlation)
         final = place == last and not tower
