@@ -6,7 +6,13 @@ A *problem* is a function with a random input; an *estimator* turns a problem in
 
 from importlib.metadata import version
 
-from outsample.comparison import Comparison, compare, families
+from outsample.comparison import (
+    Comparison,
+    PrincipleReport,
+    check_principle,
+    compare,
+    families,
+)
 from outsample.comparison.sweeps import AtBudget, Store, Study, sweep
 from outsample.cost import Cost, FlopMeter, count_flops, report_flops
 from outsample.cumulants import (
@@ -73,6 +79,7 @@ __all__ = [
     "OutsampleError",
     "OutsampleWarning",
     "PairExplainer",
+    "PrincipleReport",
     "Problem",
     "QuasiMonteCarlo",
     "RandomnessError",
@@ -81,6 +88,7 @@ __all__ = [
     "Study",
     "UnsupportedProblem",
     "__version__",
+    "check_principle",
     "compare",
     "count_flops",
     "estimate",

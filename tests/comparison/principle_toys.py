@@ -86,6 +86,15 @@ class Reading(Governed):
     explanations: ClassVar = (Notes,)
 
 
+@dataclass(frozen=True)
+class Tracking(ou.MeanPropagation):
+    """Mean propagation, whose cost no tolerance changes."""
+
+    @classmethod
+    def at(cls, epsilon: float, problem: ou.Problem) -> "Tracking":
+        return cls()
+
+
 class TrainedQuadratic(Quadratic, TrainedProblem):
     pass
 

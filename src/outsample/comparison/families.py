@@ -19,7 +19,7 @@ from outsample.estimator import input_hash, positive_integer
 from outsample.networks import Elementwise, NetworkMean
 from outsample.problem import Family, Problem
 
-__all__ = ["WEIGHT_SCALES", "Fixed", "RandomMLP", "TrainedMLP"]
+__all__ = ["WEIGHT_SCALES", "Fixed", "RandomMLP", "TrainedMLP", "derive_seed"]
 
 _HE = math.sqrt(2.0)
 #: Activation by name, and the default weight scale s, where weights are N(0, s²/fan-in): √2 for

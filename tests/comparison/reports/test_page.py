@@ -165,6 +165,20 @@ def test_another_family_and_every_problem(page: Any) -> None:
     assert points(page, "flops") == 5 + 5 * 5 - negative
 
 
+def test_error_against_settings_keeps_the_others(page: Any) -> None:
+    page.select_option("#family", label="RandomMLP(width=64, depth=4)")
+    assert page.locator("#trends .plot").count() == 2
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('#trends .plot')].map((plot) =>"
+        " [plot.layout.xaxis.title.text, plot.data.map((t) => [t.x, t.y])])"
+    )
+    assert [key for key, _ in drawn] == ["width", "depth"]
+    assert [[x for x, _ in traces] for _, traces in drawn] == [[[16, 64, 256]] * 5, [[1, 4]] * 5]
+    study = {(c.parameters["width"], c.parameters["depth"]): c for c in made.study()}
+    errors = [study[width, 4].scores()[0].vn_error for width in (16, 64, 256)]
+    assert drawn[0][1][0][1] == pytest.approx(errors, rel=1e-3)
+
+
 def test_heat_map_follows_estimator_opponent_and_budget(page: Any) -> None:
     seen = {tuple(texts(page, "#maps .heatmap-label"))}
     for select, label in (
@@ -231,8 +245,9 @@ def test_everything_is_reached_and_worked_by_keyboard(page: Any) -> None:
         reached.append(what)
     wanted = [
         "#verdicts", "theme", "#cost", "#verdicts", "reset", "width", "depth", "all", "none",
-        "0", "family", "against", "each", "Figures of this family", "map-estimator", "map-opponent", "map-budget",
-        "table-opponent", "table-budget", "table-verdict", "table-search", "Table of verdicts",
+        "0", "family", "against", "each", "Figures of this family", "map-estimator",
+        "map-opponent", "map-budget", "table-opponent", "table-budget",
+        "table-verdict", "table-search", "Table of verdicts",
         "Family", "Ratio", "more", "Provenance",
     ]  # fmt: skip
     assert [what for what in reached if what in wanted] == wanted
@@ -264,10 +279,10 @@ def test_every_control_has_a_name(page: Any) -> None:
 
 def test_light_dark_and_paper(page: Any) -> None:
     page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("#theme[aria-pressed=true]")
     ink = "getComputedStyle(document.querySelector('#flops .xtitle')).fill"
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(ink), page.evaluate(paper)
-    assert page.get_attribute("#theme", "aria-pressed") == "true"
     page.click("#theme")
     light = page.evaluate(ink), page.evaluate(paper)
     assert page.get_attribute("#theme", "aria-pressed") == "false"

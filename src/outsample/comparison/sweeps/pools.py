@@ -19,7 +19,7 @@ from outsample.errors import InputError
 #: Seconds to wait for a scheduler to answer.
 _PATIENCE = 10
 #: Tasks on their way for each worker: enough that none ever waits for the next.
-_AHEAD = 3
+_AHEAD = 8
 #: Tasks on their way to a cluster at least; it may grow.
 _CLUSTER_AHEAD = 32
 
@@ -66,6 +66,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @contextmanager
 def cluster_pool(address: str) -> Generator[Pool]:
     """The workers of a Dask cluster, by the address of its scheduler.
@@ -84,7 +88,7 @@ def cluster_pool(address: str) -> Generator[Pool]:
         client = Client(address, timeout=_PATIENCE)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            f"scheduler {address!r} cannot be reached: {str(error).splitlines()[0]}; expected the "
+            f"scheduler {address!r} cannot be reached: {_reason(error)}; expected the "
             "address of a running Dask scheduler, such as tcp://127.0.0.1:8786"
         ) from error
     try:

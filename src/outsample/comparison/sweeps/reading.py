@@ -40,7 +40,10 @@ def _comparison(
     if kept is not None:
         rows = [row for row in rows if row["key"] in kept]
         truths = [row for row in truths if row["key"] in kept]
-    rows = list({_slot(row): row for row in rows}.values())  # the last one counts
+    # Of a task that was run again, the last run counts.
+    last = {row["key"]: row["finished"] for row in rows}
+    rows = [row for row in rows if row["finished"] == last[row["key"]]]
+    rows = list({_slot(row): row for row in rows}.values())
     best: dict[int, _Row] = {}
     for row in truths:
         held = best.get(row["problem"])

@@ -106,7 +106,9 @@ def build(kind: type[T], settings: Mapping[str, Any]) -> T:
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
     try:
         return kind(**given)
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:
         raise InputError(f"{kind.__name__}: {error}; settings given: {dict(settings)}") from error
 
 

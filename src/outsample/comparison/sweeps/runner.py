@@ -97,6 +97,7 @@ class _Sweep:
         self._have = store.keys(failures=not retry)
         self.stored = self._computed = self._cached = self._failed = 0
         self._code = code_digest()
+        self._warned = False
 
     def outcome(self) -> Outcome:
         return Outcome(self._computed, self.stored, self._cached, self._failed)
@@ -167,20 +168,20 @@ class _Sweep:
         self._store.add(results)
         for done in results:
             self._cache.keep(done)
-            if done.provenance.get("code") != self._code:
-                self._warn_of_other_code(done)
+            if done.provenance.get("code") != self._code and not self._warned:
+                self._warn_of_other_code(done.provenance.get("code"))
         self._computed += len(results)
         failed = sum(done.failed for done in results)
         self._failed += failed
         self.bar.advance(len(results), failed)
 
-    def _warn_of_other_code(self, done: Done) -> None:
-        other, self._code = done.provenance.get("code"), done.provenance.get("code")
+    def _warn_of_other_code(self, code: object) -> None:
         warn(
-            f"a worker runs other code ({other}) than this process ({code_digest()}): results "
-            "carry their own; install the same version everywhere",
+            f"a worker runs other code ({code}) than this process ({self._code}): results carry "
+            "their own; install the same version everywhere",
             OutsampleWarning,
         )
+        self._warned = True
 
 
 def _next(rest: Iterator[Task]) -> list[Task]:

@@ -120,11 +120,11 @@ class Store:
 
     def keys(self, *, failures: bool = True) -> set[str]:
         """Keys of the tasks whose results are here, with or without those that failed."""
-        which = "" if failures else "GROUP BY key HAVING count(error) = 0"
-        rows = self._rows(
-            f"SELECT DISTINCT key FROM cells {which} UNION SELECT DISTINCT key FROM truths {which}"
-        )
-        return {row[0] for row in rows}
+        # Of a task that was run again, the last run counts; its rows share their time.
+        last = "GROUP BY key, finished QUALIFY finished = max(finished) OVER (PARTITION BY key)"
+        counted = f"SELECT key, count(error) AS failed FROM {{}} {last}"
+        rows = self._rows(f"{counted.format('cells')} UNION {counted.format('truths')}")
+        return {key for key, failed in rows if failures or not failed}
 
     def begin(self, study: "Study") -> None:
         """Note that a study is run into this store; once is enough."""
@@ -144,15 +144,16 @@ class Store:
         truths: list[Sequence[Any]] = []
         records: dict[str, str] = {}
         for result in done:
+            now = _now()
             record = json.dumps(dict(result.provenance), sort_keys=True)
             mark = hashlib.sha256(record.encode()).hexdigest()[:16]
             records[mark] = record
             threads = int(result.provenance.get("threads", 1))
             shared = (result.key, result.family, result.kind, json.dumps(dict(result.parameters)))
             if result.truth is not None:
-                truths.append((*shared, *_truth_row(result.truth), mark, _now()))
+                truths.append((*shared, *_truth_row(result.truth), mark, now))
             for cell in result.cells:
-                cells.append((*shared, *_cell_row(cell, result.role), threads, mark, _now()))
+                cells.append((*shared, *_cell_row(cell, result.role), threads, mark, now))
         new = {mark: record for mark, record in records.items() if mark not in self._known}
         with self._transaction():
             self._insert("provenance", list(new.items()))

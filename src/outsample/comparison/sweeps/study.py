@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -22,6 +23,8 @@ from outsample.problem import Family, Problem
 TRUTH_SAMPLES = 2**18
 #: Most cells of one study.
 _MOST_CELLS = 10_000_000
+#: In the text of objects that do not say what they are.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,11 @@ class Study:
             if not isinstance(cast(object, family), Family):
                 raise InputError(f"Study: families holds {family!r}; expected a Family")
         for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(cast(object, seed), int) or seed < 0:
-                raise InputError(f"Study: seeds holds {seed!r}; expected integers of at least 0")
+            integer = isinstance(cast(object, seed), int) and not isinstance(seed, bool)
+            if not (integer and 0 <= seed < 2**63):
+                raise InputError(
+                    f"Study: seeds holds {seed!r}; expected integers of at least 0, below 2**63"
+                )
         positive_integer("Study", "truth_samples", self.truth_samples)
         positive_integer("Study", "threads", self.threads)
         if self.truth_samples % 2:
@@ -139,6 +145,13 @@ class Study:
                 f"Study: truth_samples = {self.truth_samples}; expected an even number"
             )
         object.__setattr__(self, "methods", tuple(_method(entry) for entry in self.methods))
+        for method in cast(Sequence[Method | AtBudget], self.methods):
+            if _ADDRESS.search(repr(method.to_dict())):
+                raise InputError(
+                    f"Study: {method.name} is described by an address in memory, by which no "
+                    "later run would know it; give what it consists of a __repr__ (a dataclass "
+                    "has one)"
+                )
         object.__setattr__(self, "families", tuple(self.families))
         object.__setattr__(self, "seeds", tuple(self.seeds))
         _refuse_doubles("families", [family.name for family in self.families])
@@ -152,12 +165,18 @@ class Study:
         """Read a study file, TOML or YAML; see :mod:`outsample.comparison.sweeps.study_file`.
 
         Raises:
+            ImportError: if Pydantic or PyYAML is not installed.
             FormatError: if the file is not TOML or YAML, or too large.
             InputError: if it cannot be read, or does not describe a study; the message names the
                 place in the file.
         """
-        from outsample.comparison.sweeps.study_file import read_study
-
+        try:
+            from outsample.comparison.sweeps.study_file import read_study
+        except ImportError as error:
+            raise ImportError(
+                "study files need Pydantic and PyYAML, which are not installed: "
+                "pip install 'outsample[compare]'"
+            ) from error
         return read_study(path, cls)
 
     @property

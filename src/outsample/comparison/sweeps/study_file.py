@@ -5,6 +5,8 @@ value of a setting is written as a list of one list.
 """
 
 import os
+import re
+import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from outsample.comparison.sweeps import registry
 from outsample.comparison.sweeps.study import TRUTH_SAMPLES, AtBudget, Study
@@ -19,18 +22,24 @@ from outsample.errors import FormatError, InputError
 from outsample.estimator import Estimator, Explainer
 from outsample.problem import Family
 
-#: Largest file that is read, in bytes, and most combinations of one entry.
-_MOST_BYTES, _MOST_COMBINATIONS = 2**20, 100_000
+#: Largest file that is read, in bytes, deepest nesting in it, and most combinations of one entry.
+_MOST_BYTES, _DEEPEST, _MOST_COMBINATIONS = 2**17, 32, 100_000
+#: A dotted key of more parts than the nesting allows: tomllib takes quadratic memory for them.
+_PART = r"""(?:"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|(?<![\w-])[\w-]++)"""
+_LONG_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_DEEPEST}}}")
+#: How Pydantic names the kinds of which a value may be, in the place of an error.
+_KIND = re.compile(r"_.*|.*\W.*|bool|str")
 
 S = TypeVar("S", bound=Study)
-_Positive = Annotated[int, Field(ge=1, strict=True)]
-_Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+_Positive = Annotated[int, Field(ge=1)]
+_Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _Entry(BaseModel):
     """One entry: known fields, and settings, each a value or a list of values to sweep."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Every combination of the settings."""
@@ -62,14 +71,14 @@ class _Estimator(_Entry):
 
 
 class _Seeds(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     start: _Seed = 0
-    count: Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+    count: _Count
 
 
 class _Truth(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     samples: _Positive = TRUTH_SAMPLES
 
@@ -77,11 +86,11 @@ class _Truth(BaseModel):
 class _File(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    seeds: _Positive | list[_Seed] | _Seeds = 10
+    seeds: _Count | list[_Seed] | _Seeds = 10
     budgets: list[float] = Field(default_factory=list)
     baselines: bool = True
     threads: _Positive = 1
@@ -125,9 +134,11 @@ def _load(path: Path) -> Any:
         raise FormatError(f"study {name!r} is not a text file in UTF-8") from error
     match path.suffix:
         case ".toml":
+            if _LONG_KEY.search(text):
+                raise FormatError(f"study {name!r} has a key of more than {_DEEPEST} parts")
             try:
                 return tomllib.loads(text)
-            except (tomllib.TOMLDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # also numbers too long to read
                 raise FormatError(f"study {name!r} is not TOML: {error}") from error
         case ".yaml" | ".yml":
             return _yaml(name, text)
@@ -138,28 +149,61 @@ def _load(path: Path) -> Any:
 def _yaml(name: str, text: str) -> Any:
     import yaml
 
+    depth = 0
     try:
-        # An alias makes a small file stand for a huge document.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise FormatError(f"study {name!r} has a YAML alias (*name); write the value out")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        loader = yaml.SafeLoader(text)
+        for token in yaml.scan(text):
+            kind = type(token).__name__
+            # An alias makes a small file stand for a huge document.
+            if kind == "AliasToken":
+                raise FormatError(f"study {name!r} has a YAML alias (*name); write the value out")
+            depth += kind.endswith("StartToken") - kind.endswith("EndToken")
+            if depth > _DEEPEST:
+                raise FormatError(f"study {name!r} is nested more than {_DEEPEST} deep")
+        node = loader.get_single_node()
+        _refuse_double_keys(name, node)
+        return None if node is None else loader.construct_document(node)
+    except FormatError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date
         raise FormatError(f"study {name!r} is not YAML: {error}") from error
+
+
+def _refuse_double_keys(name: str, node: Any) -> None:
+    """YAML lets the last of several equal keys win; TOML refuses them, and so do we."""
+    if node is None or node.id == "scalar":
+        return
+    children = node.value
+    if node.id == "mapping":
+        keys = [key for key, _ in node.value if key.id == "scalar"]
+        for i, key in enumerate(keys):
+            if key.value in [other.value for other in keys[:i]]:
+                line = key.start_mark.line + 1
+                raise FormatError(
+                    f"study {name!r} has the key {key.value!r} twice (again in line {line})"
+                )
+        children = [value for _, value in node.value]
+    for child in children:
+        _refuse_double_keys(name, child)
 
 
 def _first(error: ValidationError) -> str:
     """The first finding, with its place in the file."""
-    found = error.errors()[0]
-    place = ".".join(str(part) for part in found["loc"]) or "the file"
-    given = repr(found["input"])
-    shown = given if len(given) <= 80 else given[:77] + "..."
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {found['msg']}; given: {shown}{more}"
+    errors = error.errors()
+    # Where a value may be of several kinds, the finding that looked deepest says most.
+    found = max((e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]), key=_depth)
+    place = ".".join(str(part) for part in found["loc"] if not _KIND.fullmatch(str(part)))
+    given = reprlib.repr(found["input"])
+    return f"{place or 'the file'}: {found['msg']}; given: {given}"
+
+
+def _depth(error: ErrorDetails) -> int:
+    return len(error["loc"])
 
 
 def _seeds(file: _File) -> list[int]:
     if isinstance(file.seeds, int):
-        return list(range(_Seeds(count=file.seeds).count))
+        return list(range(file.seeds))
     if isinstance(file.seeds, _Seeds):
         return list(range(file.seeds.start, file.seeds.start + file.seeds.count))
     return file.seeds

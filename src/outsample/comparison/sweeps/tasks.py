@@ -23,9 +23,11 @@ from outsample.comparison.cells import (
     find_truth,
     run_cell,
 )
+from outsample.comparison.families import Fixed
 from outsample.comparison.opponents import opponents
 from outsample.comparison.provenance import environment, package_version
-from outsample.estimator import Estimator
+from outsample.errors import RandomnessError
+from outsample.estimator import Estimator, input_hash
 from outsample.problem import Family, Problem
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 _RUNNING = threading.Lock()
 #: The problem that this process worked on last, by family and seed: the next task often shares it.
 _LAST: dict[tuple[str, int], Problem] = {}
+#: Threads of a cluster's worker draw from global generators, too: a finding has to repeat itself.
+_LOOKS_AGAIN = 2
 #: Estimators for which this process has searched its memory for generators; once is enough.
 _SEARCHED: set[type[Estimator]] = set()
 
@@ -79,7 +83,9 @@ class Estimating:
         """What identifies this work, besides the problem."""
         estimator = self.method.estimator
         kind = estimator if isinstance(estimator, type) else type(estimator)
-        return {"cell": self.method.to_dict(), "package": _package(kind)}
+        explainer = self.method.explainer
+        packages = [_package(k) for k in (kind, type(explainer)) if k is not type(None)]
+        return {"cell": self.method.to_dict(), "packages": packages}
 
     def run(self, problem: Problem, seed: int) -> Records:
         """Do it; errors of the method are in the record."""
@@ -90,7 +96,12 @@ class Estimating:
         kind = type(method.estimator)
         search = kind not in _SEARCHED
         _SEARCHED.add(kind)
-        return (run_cell(problem, seed, method, search=search),), None
+        cell = run_cell(problem, seed, method, search=search)
+        for _ in range(_LOOKS_AGAIN):
+            if not (cell.error or "").startswith(RandomnessError.__name__):
+                break
+            cell = run_cell(problem, seed, method, search=search)
+        return (cell,), None
 
     def failure(self, seed: int, error: str) -> Records:
         """The record of a failure before the method could run."""
@@ -155,7 +166,7 @@ class Task:
     def key(self) -> str:
         """Digest of the content: what is computed twice has the same key."""
         content = {
-            "family": [self.family.name, _package(type(self.family))],
+            "family": self.family_key,
             "problem": self.problem,
             "work": self.work.request,
             # The truth does not depend on threads; everything else is timed.
@@ -164,6 +175,14 @@ class Task:
         }
         text = json.dumps(content, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def family_key(self) -> str:
+        """What the family is; one that was given its problems is those problems."""
+        family = self.family
+        problems = family.problems if isinstance(family, Fixed) else ()
+        content = [family.name, family.parameters(), *map(input_hash, problems)]
+        return json.dumps([_package(type(family)), *content], default=repr)
 
     def done(self, records: Records, about: Mapping[str, Any]) -> Done:
         """What became of this task."""
@@ -198,7 +217,7 @@ def run_task(task: Task) -> Done:
 
 def _run(task: Task) -> Done:
     try:
-        problem = _problem(task.family, task.problem)
+        problem = _problem(task)
         records = task.work.run(problem, task.problem)
     except Exception as error:
         return task.failure(f"{type(error).__name__}: {error}")
@@ -206,11 +225,11 @@ def _run(task: Task) -> Done:
     return task.done(records, {"dtype": dtype, "device": str(problem.device)})
 
 
-def _problem(family: Family, seed: int) -> Problem:
-    name = (family.name, seed)
+def _problem(task: Task) -> Problem:
+    name = (task.family_key, task.problem)
     if name not in _LAST:
         _LAST.clear()
-        _LAST[name] = family.problem(seed)
+        _LAST[name] = task.family.problem(task.problem)
     return _LAST[name]
 
 
