@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from outsample.cli import compare, demo, doctor, estimate
+from outsample.cli import compare, demo, doctor, estimate, export, msp, report, whestbench
 
 app = typer.Typer(
     name="outsample",
@@ -22,6 +22,10 @@ app.command("demo")(demo.demo)
 app.command("estimate")(estimate.estimate)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
+app.command("msp")(msp.msp)
+app.command("report")(report.report)
+app.add_typer(whestbench.app, name="whestbench")
 
 
 def _show_version(wanted: bool) -> None:

@@ -133,6 +133,11 @@ def session(command: str, form: Format | None, as_json: bool) -> Generator[Outpu
         except (InputError, FormatError, UnsupportedProblem) as error:
             note(f"error: {error}")
             raise typer.Exit(BAD_INPUT) from error
+        except ImportError as error:
+            if "pip install 'outsample[" not in str(error):  # an optional part, not installed
+                raise
+            note(f"error: {error}")
+            raise typer.Exit(BAD_INPUT) from error
         except (OutsampleError, MemoryError, OSError) as error:
             note(f"error: {str(error) or type(error).__name__}")
             raise typer.Exit(FAILED) from error
