@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import outsample as ou
-from outsample.cumulants.factored_step import hollow, partial_trace
+from outsample.cumulants.factored_step import hollow, partial_trace3
 from outsample.cumulants.hubs import Birth3
 from outsample.cumulants.power_cumulants import PowerCumulants
 from outsample.cumulants.program import without_pendant
@@ -369,7 +369,7 @@ def fourth(pc: PowerCumulants, idea: Idea, covariance: Tensor) -> tuple[Tensor, 
     """What is kept of κ_4 of φ(Z): A, or the number s for A = s G, and the core."""
     g = covariance if idea.metric else torch.eye(len(covariance))
     if idea.partial:
-        return trace_matrix(partial_trace(pc), g), None
+        return trace_matrix(partial_trace3(pc), g), None
     full = pc.complete((2, 2)).sum()
     size = g.trace() ** 2 + 2 * g.square().sum()
     if not idea.rank:

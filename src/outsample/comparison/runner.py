@@ -82,8 +82,8 @@ def compare(
         >>> import outsample as ou
         >>> family = ou.families.RandomMLP(width=16, depth=1)
         >>> found = ou.compare(family, [ou.Cumulants(1), ou.Cumulants(2)], instances=4)
-        >>> [score.method for score in found.scores()]
-        ['Cumulants(1)', 'Cumulants(2)']
+        >>> print(*(score.method for score in found.scores()))
+        Cumulants(1) Cumulants(2)
     """
     if not isinstance(cast(object, family), Family):
         raise InputError(

@@ -1,6 +1,7 @@
 """Writing a submission: an estimator on ``flopscope.numpy`` that WhestBench runs and meters."""
 
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from outsample.errors import InputError, UnsupportedProblem
 from outsample.estimator import Estimator
 from outsample.files import write_atomically
 
-#: The function of the package that is shipped, by order and variant.
+#: Module, function and further arguments in the package that is shipped, by the estimator.
 _FUNCTIONS = {
-    (2, "basic"): ("order2", "basic"),
-    (2, "augmented"): ("order2", "augmented"),
-    (3, "basic"): ("order3", "basic"),
-    (3, "elliptical"): ("order3", "elliptical"),
+    Cumulants(2, "basic"): ("order2", "basic", ""),
+    Cumulants(2): ("order2", "augmented", ""),
+    Cumulants(2, metric="diagonal"): ("order2", "augmented", ", diagonal=True"),
+    Cumulants(3, "basic"): ("order3", "basic", ""),
+    Cumulants(3, "basic", metric="diagonal"): ("order3", "basic", ", diagonal=True"),
+    Cumulants(3, "elliptical"): ("order3", "elliptical", ""),
 }
 _MODULES = ("__init__.py", "relu.py", "layer.py", "order2.py", "order3.py")
 
@@ -31,7 +34,7 @@ class Estimator(BaseEstimator):
 
     def predict(self, mlp: Any, budget: int) -> Any:
         """Means after every layer, shape (depth, width); the cost does not depend on the budget."""
-        return {function}(mlp.weights)
+        return {function}(mlp.weights{more})
 '''
 
 _README = """# {title}
@@ -56,43 +59,55 @@ def export(estimator: Estimator, folder: str | os.PathLike[str]) -> Path:
 
     Args:
         estimator: ``Cumulants(2, "basic")``, ``Cumulants(2)``, ``Cumulants(3, "basic")`` or
-            ``Cumulants(3, "elliptical")``.  Order 3 is factored and keeps everything, as with
-            ``tolerance=0``.
+            ``Cumulants(3, "elliptical")``, the second and third also with ``metric="diagonal"``.
+            Order 3 is factored and keeps everything, as with ``tolerance=0``, which may be said.
         folder: where to; made if it is not there, and refused if it holds anything.
 
     Returns:
         The folder.
 
     Raises:
-        UnsupportedProblem: for any other estimator.
+        UnsupportedProblem: for any other estimator, or other settings.
         InputError: if the folder is not empty or cannot be made.
     """
-    module, function = _function(estimator)
+    same = _exported(estimator)
+    module, function, more = _FUNCTIONS[same]
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"folder = {str(target)!r} is not empty; name a new or an empty folder")
     if not target.parent.is_dir():
         raise InputError(f"cannot make {str(target)!r}: there is no folder {str(target.parent)!r}")
-    title = f"Cumulant propagation of order {module[-1]}, {function}"
+    metric = ", diagonal metric" if same.metric == "diagonal" else ""
+    title = f"Cumulant propagation of order {same.order}, {same.variant}{metric}"
     package = target / "cumulant_propagation"
     package.mkdir(parents=True)
     source = files("outsample.whestbench.submission")
     for name in _MODULES:
         write_atomically(package / name, source.joinpath(name).read_text("utf-8"))
-    same = f"Cumulants({module[-1]}, {function!r})"
-    write_atomically(target / "README.md", _README.format(title=title, estimator=same))
-    entry = _ENTRY.format(title=title, module=module, function=function)
+    readme = _README.format(title=title, estimator=_code(same))
+    write_atomically(target / "README.md", readme)
+    entry = _ENTRY.format(title=title, module=module, function=function, more=more)
     write_atomically(target / "estimator.py", entry)
     return target
 
 
-def _function(estimator: Estimator) -> tuple[str, str]:
-    found = None
-    if isinstance(estimator, Cumulants) and estimator.factored is not False:
-        found = _FUNCTIONS.get((estimator.order, estimator.variant))
-    if found is None:
-        known = ", ".join(f"Cumulants({order}, {variant!r})" for order, variant in _FUNCTIONS)
-        raise UnsupportedProblem(
-            f"{estimator!r} cannot be exported to WhestBench; these can: {known}"
-        )
-    return found
+def _exported(estimator: Estimator) -> Cumulants:
+    """The one of those that can be exported that gives the same."""
+    if isinstance(estimator, Cumulants):
+        same = replace(estimator, hidden=False)
+        if same.tolerance == 0:
+            same = replace(same, tolerance=Cumulants.tolerance)
+        if same.factored is True:
+            same = replace(same, factored="auto")
+        if same in _FUNCTIONS:
+            return same
+    known = ", ".join(_code(e) for e in _FUNCTIONS)
+    raise UnsupportedProblem(
+        f"{estimator!r} cannot be exported to WhestBench; these can, with no other settings but "
+        f"tolerance=0, which is what is exported: {known}"
+    )
+
+
+def _code(estimator: Cumulants) -> str:
+    metric = f", metric={estimator.metric!r}" if estimator.metric == "diagonal" else ""
+    return f"Cumulants({estimator.order}, {estimator.variant!r}{metric})"

@@ -1,10 +1,9 @@
 // Error against cost: estimators as points, samplers as lines.
 
 const GREY = "#808890";
+// The buttons are listed because Plotly's own list offers to upload the figure.
 const CONFIG = {
   responsive: true, displaylogo: false, showTips: false,
-  // Plotly offers to upload every figure unless told otherwise.
-  showSendToCloud: false, plotlyServerURL: "",
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
 const COSTS = {
@@ -148,11 +147,11 @@ function estimatorTraces(scores, budget, limits, opponent, colours) {
   });
 }
 
-/** Every problem as a small dot; errors that came out negative have no place on the axis. */
+/** Every problem as a small dot; errors that came out negative have no place on a log axis. */
 function problemTraces(scores, budget) {
   const c = study.cells;
   const wanted = new Set(scores);
-  const rows = places(c).filter((i) => wanted.has(c.score[i]) && c.error[i] > 0 && c[budget][i] > 0);
+  const rows = places(c).filter((i) => wanted.has(c.score[i]));
   return [...new Set(scores.map(lineOf))].map((line) => {
     const mine = rows.filter((i) => lineOf(c.score[i]) === line);
     return {

@@ -112,8 +112,8 @@ class Study:
         >>> study = Study(
         ...     "orders", [ou.families.RandomMLP(8, 1)], [ou.Cumulants(1), ou.Cumulants(2)]
         ... )
-        >>> [method.name for method in study.methods]
-        ['Cumulants(1)', 'Cumulants(2)']
+        >>> print(*(method.name for method in study.methods))
+        Cumulants(1) Cumulants(2)
     """
 
     name: str

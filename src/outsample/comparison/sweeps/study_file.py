@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -147,8 +148,6 @@ def _load(path: Path) -> Any:
 
 
 def _yaml(name: str, text: str) -> Any:
-    import yaml
-
     depth = 0
     try:
         loader = yaml.SafeLoader(text)
@@ -175,13 +174,14 @@ def _refuse_double_keys(name: str, node: Any) -> None:
         return
     children = node.value
     if node.id == "mapping":
-        keys = [key for key, _ in node.value if key.id == "scalar"]
-        for i, key in enumerate(keys):
-            if key.value in [other.value for other in keys[:i]]:
+        seen: set[str] = set()
+        for key in [key for key, _ in node.value if key.id == "scalar"]:
+            if key.value in seen:
                 line = key.start_mark.line + 1
                 raise FormatError(
                     f"study {name!r} has the key {key.value!r} twice (again in line {line})"
                 )
+            seen.add(key.value)
         children = [value for _, value in node.value]
     for child in children:
         _refuse_double_keys(name, child)

@@ -20,8 +20,11 @@ def basic(weights: Sequence[Any]) -> Any:
     return fnp.stack(rows, axis=0)
 
 
-def augmented(weights: Sequence[Any]) -> Any:
-    """The same with κ_3 = Sym(a ⊗ G) and κ_4 = s Sym(G ⊗ G), G = I right after an activation."""
+def augmented(weights: Sequence[Any], diagonal: bool = False) -> Any:
+    """The same with κ_3 = Sym(a ⊗ G) and κ_4 = s Sym(G ⊗ G), G = I right after an activation.
+
+    After the next linear map G is W Wᵀ, or only its ``diagonal``.
+    """
     rows: list[Any] = []
     mean, covariance = start(weights)
     n = mean.shape[0]
@@ -30,7 +33,7 @@ def augmented(weights: Sequence[Any]) -> Any:
         covariance, third, fourth = congruent(w, covariance), None, None
         if vector is not None:
             a = w.T @ vector * inverse_root(fnp.diag(covariance))
-            metric = (w.T @ w) * correlate(covariance)
+            metric = metric_of(w, covariance, diagonal)
             third = along(a, metric)
             fourth = pairs_of(scalar, metric)
         layer = Layer(w.T @ mean, covariance, 2, third, fourth)
@@ -46,9 +49,8 @@ def _last(w: Any, mean: Any, covariance: Any, vector: Any, scalar: Any) -> Any:
     """Mean of the last layer: it takes the third and fourth cumulants of single neurons only."""
     variance, third, fourth = variances(w, covariance), None, None
     if vector is not None:
-        precision = inverse_root(variance)
-        own = fnp.sum(fnp.square(w), axis=0) * precision * precision
-        third, fourth = w.T @ vector * precision * own, scalar * own * own
+        own = own_metric(w, variance)
+        third, fourth = w.T @ vector * inverse_root(variance) * own, scalar * own * own
     return Layer(w.T @ mean, variance, 2, third, fourth).mean
 
 
@@ -67,13 +69,34 @@ def variances(w: Any, covariance: Any) -> Any:
     return fnp.sum(fnp.square(w) if covariance is None else (covariance @ w) * w, axis=0)
 
 
+def metric_of(w: Any, covariance: Any, diagonal: bool) -> Any:
+    """W Wᵀ in units of the pre-activations' standard deviations; its ``diagonal`` has shape (n,)."""
+    if diagonal:
+        return own_metric(w, fnp.diag(covariance))
+    return (w.T @ w) * correlate(covariance)
+
+
+def own_metric(w: Any, variance: Any) -> Any:
+    """The diagonal of the same."""
+    precision = inverse_root(variance)
+    return fnp.sum(fnp.square(w), axis=0) * precision * precision
+
+
 def along(vector: Any, metric: Any) -> Any:
-    """κ_iij of Sym(a ⊗ G)."""
+    """κ_iij of Sym(a ⊗ G), for G as a matrix or its diagonal alone."""
+    if metric.ndim == 1:
+        out = (1 / 3) * vector * metric[:, None]
+        fnp.fill_diagonal(out, vector * metric)
+        return out
     own = fnp.diag(metric)
     return (2 / 3) * metric * vector[:, None] + (1 / 3) * vector * own[:, None]
 
 
 def pairs_of(scalar: Any, metric: Any) -> Any:
-    """κ_iijj of s Sym(G ⊗ G)."""
+    """κ_iijj of s Sym(G ⊗ G), likewise."""
+    if metric.ndim == 1:
+        out = (scalar / 3) * metric * metric[:, None]
+        fnp.fill_diagonal(out, scalar * metric * metric)
+        return out
     own = fnp.diag(metric)
     return scalar * ((1 / 3) * own * own[:, None] + (2 / 3) * fnp.square(metric))

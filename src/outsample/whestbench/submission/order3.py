@@ -13,7 +13,7 @@ from typing import Any
 import flopscope.numpy as fnp
 
 from .layer import Layer, correlate, inverse_root
-from .order2 import along, congruent, pairs_of, start, variances
+from .order2 import along, congruent, metric_of, own_metric, pairs_of, start, variances
 from .relu import TINY
 
 
@@ -65,8 +65,11 @@ class Births:
         return fnp.sum(inner * self.hub, axis=1)
 
 
-def basic(weights: Sequence[Any]) -> Any:
-    """Mean after every layer, shape (depth, width); of κ_4 the full trace."""
+def basic(weights: Sequence[Any], diagonal: bool = False) -> Any:
+    """Mean after every layer, shape (depth, width); of κ_4 the full trace.
+
+    A linear map takes it to s Sym(G ⊗ G), G = W Wᵀ or only its ``diagonal``.
+    """
     rows: list[Any] = []
     mean, covariance = start(weights)
     n, scalar, slope = mean.shape[0], None, None
@@ -77,7 +80,7 @@ def basic(weights: Sequence[Any]) -> Any:
         if newest is not None:
             births = _pushed(births, newest, w, inverse_root(fnp.diag(covariance)), slope)
             third = births.repeated()
-            fourth = pairs_of(scalar, (w.T @ w) * correlate(covariance))
+            fourth = pairs_of(scalar, metric_of(w, covariance, diagonal))
         layer = Layer(w.T @ mean, covariance, 2, third, fourth)
         slope, weight = layer.slope(), 0.5 * layer.slope(2)
         edge = _edge(covariance * correlate(covariance), slope)
@@ -89,9 +92,8 @@ def basic(weights: Sequence[Any]) -> Any:
     w = weights[-1]
     variance, third, fourth = variances(w, covariance), None, None
     if newest is not None:
-        precision = inverse_root(variance)
-        births = _pushed(births, newest, w, precision, slope)
-        own = fnp.sum(fnp.square(w), axis=0) * precision * precision
+        births = _pushed(births, newest, w, inverse_root(variance), slope)
+        own = own_metric(w, variance)
         third, fourth = births.own(), scalar * own * own
     rows.append(Layer(w.T @ mean, variance, 2, third, fourth).mean)
     return fnp.stack(rows, axis=0)
