@@ -81,7 +81,7 @@ class Comparison:
     def _scores(self) -> tuple[Score, ...]:
         return tuple(self._pool.score(method, self._samplings) for method in self.methods)
 
-    @property
+    @cached_property
     def missing(self) -> Mapping[str, str]:
         """Samplers that could not be run on these problems, and why."""
         shown = {sampling.name for sampling in self._samplings}

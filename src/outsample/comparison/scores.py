@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean, median
 from typing import Literal
 
@@ -94,7 +95,7 @@ class Sampling:
     #: N times the squared error: for each N a mapping from problem to mean over outputs.
     errors: tuple[Mapping[int, float], ...] = field(repr=False)
 
-    @property
+    @cached_property
     def problems(self) -> frozenset[int]:
         """Seeds of the problems on which it was measured, at every N."""
         return frozenset.intersection(*(frozenset(e) for e in self.errors))

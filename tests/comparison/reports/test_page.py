@@ -14,7 +14,7 @@ from outsample.comparison.reports import html_page
 from outsample.comparison.result import Comparison
 from outsample.errors import InputError
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
 LINES = ("Cumulants(1)", "Cumulants(2)", "Cumulants(3) at budget N", "Poor")
 FAMILIES = 6
 #: Estimators, opponents and budgets.
@@ -71,7 +71,8 @@ def page(shared: Any) -> Iterator[Any]:
         shared.select_option(f"#table-{select}", "")
     shared.fill("#table-search", "")
     shared.uncheck("#each")
-    shared.select_option("#family", index=0)
+    for select in ("#family", "#map-estimator", "#map-opponent", "#map-budget"):
+        shared.select_option(select, index=0)
     yield shared
     assert shared.complaints == []
 
@@ -177,6 +178,26 @@ def test_error_against_settings_keeps_the_others(page: Any) -> None:
     study = {(c.parameters["width"], c.parameters["depth"]): c for c in made.study()}
     errors = [study[width, 4].scores()[0].vn_error for width in (16, 64, 256)]
     assert drawn[0][1][0][1] == pytest.approx(errors, rel=1e-3)
+
+
+def test_heat_map_has_every_ratio_in_its_place(page: Any) -> None:
+    page.select_option("#map-opponent", label="antithetic")
+    page.select_option("#map-budget", label="seconds")
+    page.select_option("#map-estimator", label="Cumulants(1)")
+    plot = "document.querySelector('#maps .plot')"
+    trace = page.evaluate(f"(({{x, y, z}}) => ({{x, y, z}}))({plot}.data[0])")
+    titles = page.evaluate(f"['xaxis', 'yaxis'].map((a) => {plot}.layout[a].title.text)")
+    assert titles == ["width", "depth"]
+    assert (trace["x"], trace["y"]) == (["16", "64", "256"], ["1", "4"])
+    for comparison in made.study():
+        (ratio,) = (
+            r
+            for r in comparison.scores()[0].ratios
+            if (r.opponent, r.budget) == ("antithetic", "seconds")
+        )
+        place = [str(comparison.parameters[key]) for key in ("width", "depth")]
+        shown = trace["z"][trace["y"].index(place[1])][trace["x"].index(place[0])]
+        assert 10**shown == pytest.approx(max(ratio.value, 1e-3), rel=1e-3)  # colours end there
 
 
 def test_heat_map_follows_estimator_opponent_and_budget(page: Any) -> None:
@@ -294,8 +315,11 @@ def test_light_dark_and_paper(page: Any) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert (page.evaluate(ink), page.evaluate(paper)) == light
     assert page.locator("#reset").is_hidden()
+    widths = "[...document.querySelectorAll('.main-svg')].map((svg) => svg.clientWidth)"
+    assert set(page.evaluate(widths)) == {640}
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(ink) == dark[0]
+    assert 640 not in page.evaluate(widths)
     page.emulate_media(media="screen", color_scheme="light")
     page.click("#theme")
 

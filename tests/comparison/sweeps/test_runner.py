@@ -2,6 +2,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -278,6 +280,24 @@ class TestCluster:
         for address in ("tcp://127.0.0.1:1", "nonsense://", "127.0.0.1:abc"):
             with Store(":memory:") as store, pytest.raises(ou.InputError, match="scheduler"):
                 sweep(study(), store, scheduler=address, progress=False)
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    """Worker processes import it, and it must not sweep again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import outsample as ou\n"
+        "family = ou.families.RandomMLP(width=4, depth=1)\n"
+        "with ou.Store('results.duckdb') as store:\n"
+        "    ou.sweep(ou.Study('s', [family], [ou.MeanPropagation()], [0]), store, workers=1)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert 'if __name__ == "__main__":' in run.stderr.splitlines()[-1]
+    with Store(tmp_path / "results.duckdb") as store:
+        assert store.keys() == set()
 
 
 def test_bad_arguments() -> None:

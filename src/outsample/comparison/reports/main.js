@@ -41,12 +41,14 @@ function showTheme() {
 
 function start() {
   const cells = count(study.cells);
+  const troubles = count(study.troubles);
   byId("summary").textContent = [
     plural(count(study.families), "family", "families"),
     plural(count(study.estimators), "estimator"),
     plural((study.families.problems || []).reduce((a, b) => a + b, 0), "problem"),
     `${plural(cells, "estimate")} that ended well`,
     plural(count(study.ratios), "verdict"),
+    ...(troubles ? [`${plural(troubles, "entry", "entries")} under failures, gaps and doubts`] : []),
   ].join(" · ");
 
   shown.kind = kinds()[0];

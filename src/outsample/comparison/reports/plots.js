@@ -11,7 +11,7 @@ const COSTS = {
   seconds: { axis: "seconds of one estimate", show: duration },
 };
 
-/** Colours of text and background of every figure; paper is always light. */
+/** Colours and width of every figure; paper is always light. */
 function look(printing) {
   const night = dark() && !printing;
   return {
@@ -19,6 +19,7 @@ function look(printing) {
     page: night ? "#14171c" : "#ffffff",
     grid: night ? "#2d333c" : "#e4e7eb",
     box: night ? "#242a33" : "#ffffff",
+    width: printing ? 640 : undefined, // that of a sheet; on the screen that of the box
   };
 }
 
@@ -31,6 +32,7 @@ function baseLayout(colours) {
       font: { color: colours.ink, size: 13 } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: GREY, activecolor: colours.ink },
     showlegend: false,
+    width: colours.width, autosize: colours.width === undefined,
     hovermode: "closest",
   };
 }

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Generator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -45,12 +46,24 @@ def local_pool(workers: int) -> Generator[Pool]:
     executor = ProcessPoolExecutor(workers, context, initializer=_start)
     finished = False
     try:
+        _require_start(executor)
         yield Pool(executor, _AHEAD * workers, workers)
         finished = True
     finally:
         executor.shutdown(wait=finished, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
+
+
+def _require_start(executor: Executor) -> None:
+    """Processes that cannot even start are no fault of a task's."""
+    try:
+        executor.submit(os.getpid).result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "sweep: worker processes do not start. They import the script that calls sweep: put "
+            'the call under `if __name__ == "__main__":`'
+        ) from error
 
 
 def _start() -> None:

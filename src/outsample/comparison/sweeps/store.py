@@ -312,8 +312,8 @@ def _make(path: str) -> None:
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
-        if not os.access(target.parent, os.W_OK):
-            raise PermissionError(None, "no folder there that may be written to")
+        temporary.touch()  # says what is wrong with a folder that may not be written to
+        temporary.unlink()
         connection = _connect(str(temporary), read_only=False)
         try:
             _create_tables(connection)
