@@ -111,6 +111,7 @@ def test_json_is_plain(problem: ou.NetworkMean) -> None:
         "factored": "auto",
         "tolerance": 0.05,
         "precision": "full",
+        "metric": "full",
         "hidden": False,
         "tower": False,
     }

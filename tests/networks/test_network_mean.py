@@ -213,3 +213,13 @@ def test_weights_that_became_nan_are_an_error_of_the_estimate() -> None:
         net[0].weight[0, 0] = float("nan")
     with pytest.raises(ou.NumericalError):
         ou.Cumulants(2).estimate(problem)
+
+
+def test_round_off_in_a_small_output_is_no_hook() -> None:
+    """tanh-GELU far on the negative side is 1 + tanh(…), of which few digits are left."""
+    module = nn.Sequential(nn.Linear(1, 1), nn.GELU("tanh"), nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        for value in torch.linspace(-5.2, -3.0, 40):
+            module[0].weight.fill_(0.0)
+            module[0].bias.fill_(value.item())
+            ou.NetworkMean(module, ou.Gaussian.standard(1))
