@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Run
 
-from outsample.whestbench import packages
+from outsample.whestbench import machinery, packages
 
 BAKE = ("whestbench", "bake")
 
@@ -69,6 +69,25 @@ def test_a_failing_submission_ends_with_1(run: Run, baked: Path, tmp_path: Path)
     assert "covariance propagation" in result.out
 
 
+def test_interruption_keeps_what_was_finished(
+    run: Run, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machinery, "evaluate_baseline", stop)
+    path = tmp_path / "scores.json"
+    words = ("whestbench", "score", baked, "--output", path, "--estimators")
+    result = run(*words, "cumulants,mean-propagation")
+    assert result.code == 130
+    assert "2 of 4 entries that were finished. To run it again: outsample" in result.err
+    assert "| Cumulants(2) |" in result.out and "Interrupted" in result.out
+    assert json.loads(path.read_text("utf-8"))["interrupted"] is True
+    path.unlink()
+    nothing = run(*words, "")
+    assert (nothing.code, nothing.out, path.exists()) == (130, "", False)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -87,6 +106,7 @@ def test_a_failing_submission_ends_with_1(run: Run, baked: Path, tmp_path: Path)
         (("bake", "new", "--seeds", "0-999999999999"), "more than 100000"),
         (("bake", "new", "--samples", 0), "samples = 0"),
         (("export", "--estimator", "cumulants:order=4", "-o", "new"), "cannot be exported"),
+        (("export", "--estimator", "cumulants:tolerance=0.2", "-o", "new"), "metric='diagonal'"),
         (("export", "--estimator", "monte-carlo", "-o", "new"), "cannot be exported"),
         (("export", "--estimator", "cumulants", "-o", "DATA"), "is not empty"),
     ],

@@ -17,12 +17,18 @@ from outsample.errors import InputError, UnsupportedProblem
 EXPORTED = [
     ou.Cumulants(2, "basic"),
     ou.Cumulants(2),
+    ou.Cumulants(2, metric="diagonal"),
     ou.Cumulants(3, "basic"),
+    ou.Cumulants(3, "basic", metric="diagonal"),
     ou.Cumulants(3, "elliptical"),
 ]
 
 
-@pytest.mark.parametrize("estimator", EXPORTED, ids=lambda e: f"{e.order}-{e.variant}")
+def name(estimator: ou.Cumulants) -> str:
+    return f"{estimator.order}-{estimator.variant}-{estimator.metric}"
+
+
+@pytest.mark.parametrize("estimator", EXPORTED, ids=name)
 def test_the_benchmark_runs_it_and_finds_our_errors(
     dataset: whestbench.Dataset, tmp_path: Path, estimator: ou.Cumulants
 ) -> None:
@@ -35,7 +41,7 @@ def test_the_benchmark_runs_it_and_finds_our_errors(
     assert entry.flops > 2 * dataset.width**3
 
 
-@pytest.mark.parametrize("estimator", EXPORTED, ids=lambda e: f"{e.order}-{e.variant}")
+@pytest.mark.parametrize("estimator", EXPORTED, ids=name)
 def test_it_validates_and_packs(
     tmp_path: Path, estimator: ou.Cumulants, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,14 +100,32 @@ def test_the_folder_needs_nothing_of_ours(tmp_path: Path) -> None:
         ou.Cumulants(3),
         ou.Cumulants(4, "basic"),
         ou.Cumulants(3, "basic", factored=False),
+        ou.Cumulants(3, "basic", tolerance=0.2),
+        ou.Cumulants(3, "basic", precision="reduced", metric="diagonal"),
+        ou.Cumulants(2, tower=True),
         ou.MonteCarlo(16, seed=0),
     ],
     ids=repr,
 )
 def test_others_cannot_be_exported(tmp_path: Path, estimator: ou.Estimator) -> None:
-    with pytest.raises(UnsupportedProblem, match=r"Cumulants\(3, 'elliptical'\)"):
+    with pytest.raises(UnsupportedProblem) as caught:
         whestbench.export(estimator, tmp_path / "mine")
+    for call in ("(2, 'augmented')", "(2, 'augmented', metric='diagonal')", "(3, 'elliptical')"):
+        assert f"Cumulants{call}" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_do_not_change_what_is_exported(tmp_path: Path) -> None:
+    for place, estimator in enumerate(
+        (
+            ou.Cumulants(3, "basic", metric="diagonal"),
+            ou.Cumulants(3, "basic", True, tolerance=0, metric="diagonal", hidden=True),
+        )
+    ):
+        entry = whestbench.export(estimator, tmp_path / str(place)) / "estimator.py"
+        assert "return basic(mlp.weights, diagonal=True)" in entry.read_text("utf-8")
+    readme = (tmp_path / "0" / "README.md").read_text("utf-8")
+    assert "Cumulants(3, 'basic', metric='diagonal')" in readme
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import typer
 from outsample.cli.estimators import parse
 from outsample.cli.output import (
     FAILED,
+    INTERRUPTED,
     Format,
     FormatOption,
     JsonOption,
     require_folder,
+    run_again,
     session,
 )
 from outsample.errors import InputError
@@ -123,7 +125,11 @@ def score(
             write_atomically(report, found.to_markdown())
         failed = [f"error: {r.method}: {r.error}" for r in found.raw if r.error]
         failed += [f"error: {m.method}: {f}" for m in found.metered for f in m.failures]
-        if failed:
+        if found.interrupted:
+            done = len(found.raw) + len(found.metered)
+            message = f"interrupted: these are the {done} of {entries} entries that were finished"
+            out.end_with(INTERRUPTED, f"{message}. {run_again()}")
+        elif failed:
             out.end_with(FAILED, "\n".join(failed))
 
 
@@ -132,7 +138,8 @@ def export(
     estimator: Annotated[
         str,
         typer.Option(
-            help="cumulants:order=2 or 3, with :variant=basic; :variant=elliptical for order 3."
+            help="cumulants:order=2 or 3, with :variant=basic; :variant=elliptical for order 3; "
+            ":metric=diagonal for order 2 augmented and order 3 basic."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new or an empty folder.")],

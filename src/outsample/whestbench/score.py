@@ -31,7 +31,8 @@ def score(
     Estimators of this library run outside the benchmark's meter: they get the raw errors, with
     FLOPs and seconds by our own ledger.  The baselines and the submissions run under the
     benchmark's meter and get its adjusted score as well, under the rules of the round whose
-    networks have this shape, or of the current round.
+    networks have this shape, or of the current round.  Ctrl-C ends the scoring early: entries that
+    were finished are returned, marked ``interrupted``.
 
     Args:
         dataset: from :func:`read`.
@@ -45,20 +46,29 @@ def score(
     Raises:
         InputError: if WhestBench is not installed, two entries have one name, or a submission
             cannot be started.
+        KeyboardInterrupt: if interrupted before anything was finished.
     """
     require()
     names = [_label(e) for e in estimators] + [Path(s).resolve().name for s in submissions]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name} is there {names.count(name)} times; name each entry once")
-    found = [_raw(e, dataset, dtype, advance) for e in estimators]
+    found: list[Raw] = []
     metered: list[Metered] = []
-    for name in machinery.BASELINES:
-        report = machinery.evaluate_baseline(name, dataset, advance)
-        metered.append(_metered(name, "baseline", report))
-    for folder in submissions:
-        report = machinery.evaluate_submission(Path(folder), dataset, advance)
-        metered.append(_metered(Path(folder).resolve().name, "submission", report))
+    interrupted = False
+    try:
+        for estimator in estimators:
+            found.append(_raw(estimator, dataset, dtype, advance))
+        for name in machinery.BASELINES:
+            report = machinery.evaluate_baseline(name, dataset, advance)
+            metered.append(_metered(name, "baseline", report))
+        for folder in submissions:
+            report = machinery.evaluate_submission(Path(folder), dataset, advance)
+            metered.append(_metered(Path(folder).resolve().name, "submission", report))
+    except KeyboardInterrupt:
+        if not (found or metered):
+            raise
+        interrupted = True
     settings = machinery.rules(dataset)
     packages = {name: package_version(name) for name in ("whestbench", "flopscope")}
     return Scores(
@@ -73,6 +83,7 @@ def score(
         metered=tuple(metered),
         rules=Rules.of(settings, float(np.mean([n.variance for n in dataset.networks]))),
         provenance=environment() | packages | {"dtype": str(dtype).removeprefix("torch.")},
+        interrupted=interrupted,
     )
 
 

@@ -119,6 +119,8 @@ class Scores:
     metered: tuple[Metered, ...]
     rules: Rules
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Whether entries are missing because the scoring was ended early.
+    interrupted: bool = False
 
     @property
     def noise(self) -> float:
@@ -142,7 +144,9 @@ class Scores:
             if rules.residual_limit is not None
             else f"it is charged at {rules.flops_per_residual_second:.3g} FLOPs a second"
         )
+        early = ("Interrupted: these are the entries that were finished.",)
         return (
+            *(early if self.interrupted else ()),
             _LEGEND,
             f"Truths are averages over {self.samples:.3g} inputs: their noise adds {self.noise:.2g}"
             " to every final MSE.",
@@ -169,11 +173,12 @@ class Scores:
         yield "Mean squared errors", _ERROR_COLUMNS, self._error_rows()
         if self.raw:
             yield "Costs by outsample's ledger", _COST_COLUMNS, self._cost_rows()
-        yield "Adjusted scores, metered by flopscope", _METERED_COLUMNS, self._metered_rows()
+        if self.metered:
+            yield "Adjusted scores, metered by flopscope", _METERED_COLUMNS, self._metered_rows()
 
     def _error_rows(self) -> list[tuple[str, ...]]:
-        covariance = next(m for m in self.metered if m.method == "covariance propagation")
-        base = float(np.mean(covariance.final))
+        finals = {m.method: m.final for m in self.metered}
+        base = float(np.mean(finals.get("covariance propagation", 0.0)))
         rows: list[tuple[str, ...]] = []
         for entry in (*self.metered, *self.raw):
             if not entry.final:

@@ -70,7 +70,7 @@ def variances(w: Any, covariance: Any) -> Any:
 
 
 def metric_of(w: Any, covariance: Any, diagonal: bool) -> Any:
-    """W Wᵀ in units of the pre-activations' standard deviations; its ``diagonal`` has shape (n,)."""
+    """W Wᵀ in units of the standard deviations of what it gives; the ``diagonal`` as (n,)."""
     if diagonal:
         return own_metric(w, fnp.diag(covariance))
     return (w.T @ w) * correlate(covariance)
