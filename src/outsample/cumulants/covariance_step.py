@@ -31,11 +31,10 @@ class Traces:
         metric = weight if self.metric is None else weight @ self.metric
         return Traces(torch.mv(weight, self.vector), self.scalar, metric @ weight.T)
 
-    def diagonal(self) -> "Traces":
-        """The same with the diagonal of the metric."""
-        if self.metric is None:
-            return self
-        return Traces(self.vector, self.scalar, torch.diag(self.metric.diagonal()))
+    def through_diagonal(self, weight: Float[Tensor, "out n"]) -> "Traces":
+        """The same with only the diagonal of W Wᵀ, right after an activation."""
+        metric = torch.diag(weight.square().sum(1))
+        return Traces(torch.mv(weight, self.vector), self.scalar, metric)
 
 
 def basic_step(covariance: Float[Tensor, "n n"], expansion: Expansion) -> Float[Tensor, "n n"]:

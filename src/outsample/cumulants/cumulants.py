@@ -334,16 +334,16 @@ def _order2_augmented(
     """Means, covariance, and the traces of the third and fourth cumulants."""
     mean, covariance = inputs.mean, inputs.scale
     traces: Traces | None = None
-    for step in graph.steps:
+    for step in graph.merged().steps if diagonal else graph.steps:
         if isinstance(step, Affine):
             mean = affine_mean(step, mean)
             covariance = pushed_covariance(step.weight, covariance)
-            traces = traces and traces.through(step.weight)
+            if traces is not None:
+                push = traces.through_diagonal if diagonal else traces.through
+                traces = push(step.weight)
         else:
             covariance = dense(covariance, mean.shape[0])
             expansion = run.expand(step, mean, covariance)
-            if diagonal and traces is not None:
-                traces = traces.diagonal()
             mean, covariance, traces = augmented_step(covariance, traces, expansion)
             run.hidden.append(mean)
     return mean, dense(covariance, mean.shape[0])
