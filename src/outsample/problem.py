@@ -112,9 +112,20 @@ class Family(ABC):
     """A distribution over problems: the random context c of the matching sampling principle."""
 
     @property
-    @abstractmethod
     def name(self) -> str:
-        """Name for tables, figures and stored results; equal names mean equal families."""
+        """Name for tables, figures and stored results; equal names mean equal families.
+
+        That of a dataclass has the settings that differ from their defaults, such as
+        ``RandomMLP(width=8, depth=2)``; another class defines its own.
+        """
+        if not dataclasses.is_dataclass(self):
+            raise NotImplementedError(f"{type(self).__name__} is no dataclass and defines no name")
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def parameters(self) -> dict[str, Any]:
         """The settings of a dataclass family that are plain numbers, strings or None."""

@@ -1,6 +1,5 @@
 """Families of problems: the random contexts over which estimators are compared."""
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -96,16 +95,6 @@ class RandomMLP(Family):
                 f"RandomMLP: outputs = {self.outputs} with readout=False; without a readout the "
                 f"outputs are the {self.width} neurons of the last layer: leave outputs out"
             )
-
-    @property
-    def name(self) -> str:
-        """The settings that differ from their defaults, e.g. ``RandomMLP(width=8, depth=2)``."""
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default
-        ]
-        return f"RandomMLP({', '.join(shown)})"
 
     def problem(self, seed: int) -> NetworkMean:
         """Return the network drawn with ``seed``, as a problem."""

@@ -123,16 +123,6 @@ class TrainedMLP(TrainedFamily):
                 f"TrainedMLP: network = {self.network!r}; expected an integer >= 0, or None"
             )
 
-    @property
-    def name(self) -> str:
-        """The settings that differ from their defaults, e.g. ``TrainedMLP(width=32)``."""
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default
-        ]
-        return f"TrainedMLP({', '.join(shown)})"
-
     def with_network(self, network: int) -> "TrainedMLP":
         """The family whose problems share the network trained with seed ``network``."""
         return dataclasses.replace(self, network=network)
