@@ -118,8 +118,12 @@ def _run_study(
 ) -> None:  # fmt: skip
     require_folder(results)
     from outsample.comparison.sweeps import Store, Study, sweep
+    from outsample.comparison.sweeps.pools import cluster_pool
 
     study = Study.read(path)
+    if scheduler is not None and workers is None:
+        with cluster_pool(scheduler):
+            pass  # it answers; no store is made for nothing
     with Store(results) as store:
         outcome = sweep(
             study, store, workers=workers, scheduler=scheduler, cache=cache, retry=retry
@@ -137,8 +141,8 @@ def _run_study(
     for comparison in found:
         _show(out, comparison)
     out.text(
-        f"{outcome.computed} cells computed, {outcome.stored} were in {results}, "
-        f"{outcome.cached} truths were in the cache.\n"
+        f"{outcome.computed} tasks run (an estimate, a truth, or all samplers on one problem); "
+        f"{outcome.stored} were in {results}, {outcome.cached} truths in the cache.\n"
         f"A page to look at: outsample report {results} -o {results.with_suffix('.html')}"
     )
     errors = _errors(found)

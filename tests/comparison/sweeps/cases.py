@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from tests.comparison.toys import Quadratics, Shifted
 
 import outsample as ou
@@ -36,11 +37,28 @@ class Fatal(Shifted):
         import os
         import signal
 
-        import torch
-
         if torch.equal(problem.tensors()[0], Quadratics().problem(1).tensors()[0]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super()._estimate(problem, explanation)
+
+
+@dataclass(frozen=True)
+class Peeking(Shifted):
+    """Does its work where settings are found."""
+
+    @classmethod
+    def at(cls, epsilon: float, problem: ou.Problem) -> "Peeking":
+        square = torch.ones(30, 30)
+        return cls(0.0 * float((square @ square).sum()))
+
+
+@dataclass(frozen=True)
+class Drawing(Shifted):
+    """Draws where settings are found."""
+
+    @classmethod
+    def at(cls, epsilon: float, problem: ou.Problem) -> "Drawing":
+        return cls(float(torch.rand(())))
 
 
 def study(

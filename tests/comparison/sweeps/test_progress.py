@@ -28,7 +28,7 @@ def started(total: int = 20, *, enabled: bool = True) -> Progress:
 
 class TestWords:
     def test_before_anything(self, clock: list[float]) -> None:
-        assert started().said(clock[0]) == "0 of 20 cells, 0 a second"
+        assert started().said(clock[0]) == "0 of 20 tasks, 0 a second"
 
     @pytest.mark.parametrize(
         ("total", "passed", "left"),
@@ -45,20 +45,20 @@ class TestWords:
         bar = started(total, enabled=False)
         clock[0] += passed
         bar.advance(10, 0)
-        assert bar.said(clock[0]) == f"10 of {total} cells, 1 a second, {left}"
+        assert bar.said(clock[0]) == f"10 of {total} tasks, 1 a second, {left}"
 
     def test_what_was_there_does_not_count_for_the_rate(self, clock: list[float]) -> None:
         bar = started(enabled=False)
         bar.found(10)
         clock[0] += 4.0
         bar.advance(2, 0)
-        assert bar.said(clock[0]) == "12 of 20 cells, 0.5 a second, 16 s left"
+        assert bar.said(clock[0]) == "12 of 20 tasks, 0.5 a second, 16 s left"
 
     def test_failures(self, clock: list[float]) -> None:
         bar = started(enabled=False)
         clock[0] += 1.0
         bar.advance(20, 3)
-        assert bar.said(clock[0]) == "20 of 20 cells, 20 a second, 3 failed"
+        assert bar.said(clock[0]) == "20 of 20 tasks, 20 a second, 3 failed"
 
 
 class TestOutsideATerminal:
@@ -72,12 +72,12 @@ class TestOutsideATerminal:
             clock[0] += 20.0
             bar.advance(4, 1)
             found = capsys.readouterr()
-            assert found.err == "study: 6 of 20 cells, 0.2 a second, 70 s left, 1 failed\n"
+            assert found.err == "study: 6 of 20 tasks, 0.2 a second, 70 s left, 1 failed\n"
             bar.advance(1, 0)  # right afterwards: not again
             assert capsys.readouterr() == ("", "")
             clock[0] += 30.0
             bar.advance(1, 0)
-            assert capsys.readouterr().err.startswith("study: 8 of 20 cells")
+            assert capsys.readouterr().err.startswith("study: 8 of 20 tasks")
         assert found.out == ""
         assert capsys.readouterr() == ("", "")
 
@@ -111,7 +111,7 @@ class TestInATerminal:
             bar._bar.refresh()
             shown = terminal.getvalue()
         assert "study" in shown
-        assert "5 of 20 cells, 5 a second, 3 s left, 1 failed" in shown.replace("\n", " ")
+        assert "5 of 20 tasks, 5 a second, 3 s left, 1 failed" in shown.replace("\n", " ")
         assert bar._bar.finished is False
         assert not bar._bar.live.is_started
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.comparison.sweeps.cases import Fatal, Slow, contents, study
+from tests.comparison.sweeps.cases import Drawing, Fatal, Peeking, Slow, contents, study
 from tests.comparison.toys import Quadratics, Shifted
 
 import outsample as ou
+from outsample.comparison.cells import Method, run_cell
 from outsample.comparison.sweeps import AtBudget, Store, Study, runner, sweep
 from outsample.comparison.sweeps.pools import Pool
 from outsample.comparison.sweeps.progress import Progress
@@ -128,6 +129,30 @@ class TestOneProcess:
         }  # fmt: skip
         assert {c.request["settings"]["variant"] for c in comparison.cells} == {"basic"}
 
+    def test_finding_settings_is_watched_and_paid_for(self) -> None:
+        methods = [AtBudget(kind, 16) for kind in (Peeking, Drawing)]
+        with Store(":memory:") as store:
+            sweep(study(methods, range(2)), store, progress=False)
+            [comparison] = store.comparisons()
+        cells = {cell.method: cell for cell in comparison.cells}
+        assert "RandomnessError" in (cells["Drawing at N=16"].error or "")
+        plain = run_cell(Quadratics().problem(0), 0, Method("plain", Peeking()))
+        peeked = cells["Peeking at N=16"]
+        assert (peeked.flops or 0) >= (plain.flops or 0) + 2 * 30**3
+
+    def test_scores_are_those_of_compare(self) -> None:
+        family = ou.families.RandomMLP(width=8, depth=2)
+        methods = [ou.Cumulants(1), ou.Cumulants(2, "basic")]
+        expected = ou.compare(family, methods, 4, truth_samples=1024, threads=1, progress=False)
+        with Store(":memory:") as store:
+            sweep(Study("same", [family], methods, range(4), 1024), store, progress=False)
+            [found] = store.comparisons()
+        for one, other in zip(found.scores(), expected.scores(), strict=True):
+            assert (one.vn_error, one.low, one.high) == (other.vn_error, other.low, other.high)
+            assert one.flops == other.flops
+        constants = [[s.constants for s in c.samplings] for c in (found, expected)]
+        assert constants[0] == constants[1]
+
     def test_samplers_are_measured(self) -> None:
         with Store(":memory:") as store:
             sweep(study(seeds=range(2), baselines=True), store, progress=False)
@@ -143,7 +168,7 @@ class TestOneProcess:
         with Store(":memory:") as store:
             sweep(study(), store)
         lines = capsys.readouterr().err.splitlines()
-        assert lines[-1].startswith("quick: 24 of 24 cells, ")
+        assert lines[-1].startswith("quick: 24 of 24 tasks, ")
         assert "a second" in lines[0]
         assert "left" in lines[0]
 

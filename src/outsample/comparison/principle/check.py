@@ -353,12 +353,15 @@ class _Part:
         }
         names: dict[int, str] = {}
         for method in self.methods:
-            chosen = dict.fromkeys(
-                ", ".join(f"{k}={v}" for k, v in c.request["settings"].items() if k in varied)
-                for c in self._cells()
-                if c.method == method.name and c.error is None
+            chosen = list(
+                dict.fromkeys(
+                    ", ".join(f"{k}={v}" for k, v in c.request["settings"].items() if k in varied)
+                    for c in self._cells()
+                    if c.method == method.name and c.error is None
+                )
             )
-            names[int(method.samples)] = " or ".join(chosen)
+            more = f" or {len(chosen) - 2} others" if len(chosen) > 2 else ""
+            names[int(method.samples)] = " or ".join(chosen[:2]) + more
         return names
 
 

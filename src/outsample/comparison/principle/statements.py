@@ -184,7 +184,13 @@ def cost_condition(
     growth = 0.0
     if len(steps) > 1:
         growth = float(np.polyfit(logs, np.log(ratios), 1)[0])
-        text += f", {ratios.max():.2g} at most; cost ÷ budget goes as N^{growth:.2f}"
+        # Said beside the trend: a fixed price at large ε hides growth at small ε.  It decides
+        # nothing, since an order that rises by one is a jump and no trend.
+        end = float(np.diff(np.log(ratios[-2:]))[0] / np.diff(logs[-2:])[0])
+        text += (
+            f", {ratios.max():.2g} at most; cost ÷ budget goes as N^{growth:.2f}, at the end as "
+            f"N^{end:.2f}"
+        )
     if constant > LIMIT and growth < -GROWTH:
         return Condition(name, "inconclusive", f"{text}: it still falls, take a smaller ε")
     if constant > LIMIT:

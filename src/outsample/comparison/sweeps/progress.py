@@ -13,7 +13,7 @@ _INTERVAL = 30.0
 
 
 class Progress:
-    """Counts finished cells; says how many, how fast, and how long the rest will take."""
+    """Counts finished tasks; says how many, how fast, and how long the rest will take."""
 
     def __init__(self, name: str, total: int, *, enabled: bool) -> None:
         self._name, self._total = name, total
@@ -56,7 +56,7 @@ class Progress:
         self._found = count
 
     def advance(self, count: int, failed: int) -> None:
-        """Count cells that were run."""
+        """Count tasks that were run."""
         self._done += count
         self._failed += failed
         now = time.monotonic()
@@ -68,10 +68,10 @@ class Progress:
             print(f"{self._name}: {self.said(now)}", file=sys.stderr, flush=True)
 
     def said(self, now: float) -> str:
-        """E.g. ``340 of 2000 cells, 8.3 a second, 3 min left, 2 failed``."""
+        """E.g. ``340 of 2000 tasks, 8.3 a second, 3 min left, 2 failed``."""
         done, passed = self._done + self._found, max(now - self._start, 1e-9)
         rate = self._done / passed
-        parts = [f"{done} of {self._total} cells", f"{rate:.3g} a second"]
+        parts = [f"{done} of {self._total} tasks", f"{rate:.3g} a second"]
         if rate > 0 and done < self._total:
             parts.append(f"{_duration((self._total - done) / rate)} left")
         if self._failed:

@@ -297,9 +297,11 @@ class Store:
                 for row in rows:
                     self._connection.execute(query, row)
         except duckdb.Error as error:
+            if query.startswith("SELECT"):
+                raise FormatError(f"store {self.path!r} is damaged: {_reason(error)}") from error
             raise InputError(
-                f"store {self.path!r} cannot be written or read: {_reason(error)}. What was added "
-                "before is safe; make room and run it again"
+                f"store {self.path!r} cannot be written: {_reason(error)}. What was added before "
+                "is safe; make room and run it again"
             ) from error
 
 
@@ -366,6 +368,10 @@ def _connect(path: str, read_only: bool, folder: Path | None = None) -> "duckdb.
             who = f"process {holder[1]}" if holder else "another process"
             raise InputError(
                 f"store {path!r} is being written by {who}; wait until it has finished"
+            ) from error
+        if "different configuration" in text:
+            raise InputError(
+                f"store {path!r} is open in this process already; close that connection first"
             ) from error
         if "not a valid DuckDB" in text or "Serialization" in text:
             raise FormatError(f"store {path!r} is not a DuckDB file") from error

@@ -5,9 +5,12 @@ A task is known by its content: the digest of what it computes, on what, with wh
 
 import hashlib
 import json
+import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +27,10 @@ from outsample.comparison.cells import (
     run_cell,
 )
 from outsample.comparison.families import Fixed
+from outsample.comparison.mechanistic import forbid_randomness
 from outsample.comparison.opponents import opponents
 from outsample.comparison.provenance import environment, package_version
+from outsample.cost import count_flops
 from outsample.errors import RandomnessError
 from outsample.estimator import Estimator, input_hash
 from outsample.problem import Family, Problem
@@ -89,24 +94,55 @@ class Estimating:
 
     def run(self, problem: Problem, seed: int) -> Records:
         """Do it; errors of the method are in the record."""
+        cell = self._cell(problem, seed)
+        for _ in range(_LOOKS_AGAIN):
+            if not _drawn_elsewhere(cell.error):
+                break
+            cell = self._cell(problem, seed)
+        return (cell,), None
+
+    def _cell(self, problem: Problem, seed: int) -> Cell:
         try:
-            method = self.method if isinstance(self.method, Method) else self.method.method(problem)
+            method, seconds, flops = self._settled(problem)
         except Exception as error:
-            return self.failure(seed, f"{type(error).__name__}: {error}")
+            return self.failure(seed, f"{type(error).__name__}: {error}")[0][0]
         kind = type(method.estimator)
         search = kind not in _SEARCHED
         _SEARCHED.add(kind)
         cell = run_cell(problem, seed, method, search=search)
-        for _ in range(_LOOKS_AGAIN):
-            if not (cell.error or "").startswith(RandomnessError.__name__):
-                break
-            cell = run_cell(problem, seed, method, search=search)
-        return (cell,), None
+        if flops and cell.flops is not None:
+            cell = replace(cell, flops=cell.flops + flops)
+        return replace(cell, seconds=cell.seconds + seconds)
+
+    def _settled(self, problem: Problem) -> tuple[Method, float, int]:
+        """The method with its settings, and what it took to find them: part of its cost."""
+        budget = self.method
+        if isinstance(budget, Method):
+            return budget, 0.0, 0
+        watch = forbid_randomness(False) if budget.estimator.mechanistic else nullcontext()
+        with watch, torch.no_grad():
+            flops = count_flops(lambda: budget.method(problem))
+            start = time.perf_counter()
+            method = budget.method(problem)
+            return method, time.perf_counter() - start, flops
 
     def failure(self, seed: int, error: str) -> Records:
         """The record of a failure before the method could run."""
         request = self.method.to_dict()
         return (Cell(problem=seed, method=self.method.name, request=request, error=error),), None
+
+
+def _drawn_elsewhere(error: str | None) -> bool:
+    """Whether a finding may be the doing of a cluster's worker, which draws in its own threads.
+
+    It does so through functions that it bound before they could be watched, so that all there is
+    to see is a changed state.
+    """
+    return (
+        "distributed" in sys.modules
+        and (error or "").startswith(RandomnessError.__name__)
+        and "the global generator of random" in (error or "")
+    )
 
 
 @dataclass(frozen=True)
