@@ -12,7 +12,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from outsample.comparison.cells import Cell, Truth
+from outsample.comparison.sweeps.connection import connect, reason
 from outsample.errors import FormatError, InputError
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ _RESULTS = (
     "SELECT cells.* EXCLUDE (provenance), provenance.record AS provenance "
     "FROM cells LEFT JOIN provenance ON cells.provenance = provenance.id"
 )
-#: What DuckDB may use besides the rows it hands over.
-_MEMORY = "1GB"
 
 
 class Store:
@@ -94,7 +92,7 @@ class Store:
             if read_only:
                 raise InputError(f"store {self.path!r} does not exist, or is empty")
             _make(self.path)
-        self._connection = _connect(self.path, read_only)
+        self._connection = connect(self.path, read_only)
         try:
             if self.path == ":memory:":
                 _create_tables(self._connection)
@@ -240,12 +238,12 @@ class Store:
             yield
             return
         self.close()
-        self._connection = _connect(self.path, self._read_only, folder)
+        self._connection = connect(self.path, self._read_only, folder)
         try:
             yield
         finally:
             self.close()
-            self._connection = _connect(self.path, self._read_only)
+            self._connection = connect(self.path, self._read_only)
 
     def _check(self) -> None:
         """Refuse what is not a store, before anything in it is believed."""
@@ -298,9 +296,9 @@ class Store:
                     self._connection.execute(query, row)
         except duckdb.Error as error:
             if query.startswith("SELECT"):
-                raise FormatError(f"store {self.path!r} is damaged: {_reason(error)}") from error
+                raise FormatError(f"store {self.path!r} is damaged: {reason(error)}") from error
             raise InputError(
-                f"store {self.path!r} cannot be written: {_reason(error)}. What was added before "
+                f"store {self.path!r} cannot be written: {reason(error)}. What was added before "
                 "is safe; make room and run it again"
             ) from error
 
@@ -316,7 +314,7 @@ def _make(path: str) -> None:
     try:
         temporary.touch()  # says what is wrong with a folder that may not be written to
         temporary.unlink()
-        connection = _connect(str(temporary), read_only=False)
+        connection = connect(str(temporary), read_only=False)
         try:
             _create_tables(connection)
         finally:
@@ -337,50 +335,6 @@ def _create_tables(connection: "duckdb.DuckDBPyConnection") -> None:
         connection.execute(f"CREATE TABLE {table} ({listed})")
     connection.execute(f"CREATE VIEW results AS {_RESULTS}")
     connection.execute("INSERT INTO outsample_store VALUES (?)", [SCHEMA_VERSION])
-
-
-def _connect(path: str, read_only: bool, folder: Path | None = None) -> "duckdb.DuckDBPyConnection":
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ImportError(
-            "stores of results need DuckDB, which is not installed: "
-            "pip install 'outsample[compare]'"
-        ) from error
-    # A stranger's file must not reach beyond itself, through views, macros or extensions.
-    config: dict[str, Any] = {
-        "threads": 1,
-        "memory_limit": _MEMORY,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    try:
-        connection = duckdb.connect(path, read_only=read_only, config=config)
-        if folder is not None:
-            connection.execute("SET allowed_directories = ?", [[str(folder.absolute())]])
-        if path != ":memory:":
-            connection.execute("SET enable_external_access = false")
-        return connection
-    except duckdb.Error as error:
-        text = str(error)
-        if "lock" in text:
-            holder = re.search(r"PID (\d+)", text)
-            who = f"process {holder[1]}" if holder else "another process"
-            raise InputError(
-                f"store {path!r} is being written by {who}; wait until it has finished"
-            ) from error
-        if "different configuration" in text:
-            raise InputError(
-                f"store {path!r} is open in this process already; close that connection first"
-            ) from error
-        if "not a valid DuckDB" in text or "Serialization" in text:
-            raise FormatError(f"store {path!r} is not a DuckDB file") from error
-        raise InputError(f"store {path!r} cannot be opened: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """DuckDB's message without its stack and links."""
-    return str(error).strip().splitlines()[0].removesuffix(".")
 
 
 def _now() -> datetime:
