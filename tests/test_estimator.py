@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -165,3 +166,38 @@ def test_warnings_point_at_the_caller() -> None:
     with pytest.warns(ou.NumericalWarning) as caught:
         ou.Cumulants(2).estimate(ou.NetworkMean(net, gaussian(3)))
     assert caught[0].filename == __file__
+
+
+@dataclass(frozen=True)
+class Logarithmic(Estimator):
+    """Says what it was told, on a logarithmic scale."""
+
+    log: float
+    mechanistic: ClassVar[bool] = True
+
+    def accepts(self, problem: ou.Problem) -> str | None:
+        return None
+
+    def _estimate(self, problem: ou.Problem, explanation: Explanation | None) -> ou.Estimate:
+        log = torch.tensor(self.log, dtype=torch.float64)
+        return ou.Estimate(value=log.exp(), log_value=log, sign=log.new_ones(()), kernel_flops=7)
+
+
+@pytest.mark.parametrize(("log", "value"), [(2000.0, math.inf), (-2000.0, 0.0)])
+def test_a_logarithm_says_what_its_exponential_cannot(
+    problem: ou.NetworkMean, log: float, value: float
+) -> None:
+    estimate = Logarithmic(log).estimate(problem)
+    assert float(estimate.value) == value
+    assert f"(log {log:.6g})" in repr(estimate)
+    assert json.loads(estimate.to_json())["log_value"] == log
+
+
+@pytest.mark.parametrize("log", [math.inf, math.nan])
+def test_an_infinite_logarithm_is_an_error(problem: ou.NetworkMean, log: float) -> None:
+    with pytest.raises(ou.NumericalError, match="not finite"):
+        Logarithmic(log).estimate(problem)
+
+
+def test_a_kernel_may_count_its_own_flops(problem: ou.NetworkMean) -> None:
+    assert Logarithmic(0.0).estimate(problem).cost.flops == 7

@@ -72,10 +72,10 @@ MUTANTS = {
     ),
     "unsquared weights": (GAUSSIAN_INPUT, "weight.square().sum(1)", "weight.sum(1)", PROPAGATION),
     "variance for standard deviation": (
-        "distributions.py",
+        "distributions/gaussian.py",
         "self.scale.sqrt()",
         "self.scale",
-        ["tests/test_distributions.py"],
+        ["tests/distributions/test_gaussian.py"],
     ),
 }
 

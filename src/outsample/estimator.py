@@ -101,6 +101,9 @@ class Estimate:
     reasons: tuple[str, ...] = ()
     #: Named figures about how the estimate came about (plain numbers and strings).
     diagnostics: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: FLOPs of this very run by the kernel's own formula, where they depend on more than shapes
+    #: (iterations until convergence); None to count them by a metered run.
+    kernel_flops: int | None = None
     cost: Cost = field(init=False)
     estimator: "Estimator" = field(init=False)
     _problem: Problem = field(init=False)
@@ -157,6 +160,8 @@ class Estimate:
             errors = error.detach().flatten()[:4].tolist()
             shown = [f"{v} ± {e:.2g}" for v, e in zip(shown, errors, strict=True)]
         text = shown[0] if self.value.dim() == 0 else f"[{', '.join(shown)}"
+        if self.value.dim() == 0 and self.log_value is not None:
+            text += f" (log {self.log_value.item():.6g})"
         if self.value.dim() > 0:
             text += f", … {value.numel()} outputs]" if value.numel() > 4 else "]"
         trust = "" if self.trust == "ok" else f", trust={self.trust!r}"
@@ -197,10 +202,12 @@ class Estimator(ABC):
         estimate = self._estimate(problem, explanation)
         seconds = time.perf_counter() - start
         if not math.isfinite(float(estimate.value.detach().sum())):
-            _refuse_overflow(self, estimate.value)
+            _refuse_overflow(self, estimate)
+        flops = estimate.kernel_flops
+        counted = partial(self.flops, problem, explanation) if flops is None else flops
         # Stamped here, not passed in, so that no method can misstate its own cost.
         stamp = object.__setattr__
-        stamp(estimate, "cost", Cost(seconds, partial(self.flops, problem, explanation)))
+        stamp(estimate, "cost", Cost(seconds, counted))
         stamp(estimate, "estimator", self)
         stamp(estimate, "_problem", problem)
         stamp(estimate, "_version", version)
@@ -283,11 +290,16 @@ def positive_integer(owner: str, name: str, value: object) -> None:
         raise InputError(f"{owner}: {name} = {value!r}; expected an integer of at least 1")
 
 
-def _refuse_overflow(estimator: Estimator, value: Tensor) -> None:
+def _refuse_overflow(estimator: Estimator, estimate: Estimate) -> None:
+    value = estimate.value
     bad = ~torch.isfinite(value.detach())
+    if estimate.log_value is not None:
+        # Only the value left the range of its dtype: the logarithm says what it is.
+        bad = value.detach().isnan() | estimate.log_value.detach().isnan()
+        bad |= estimate.log_value.detach() == torch.inf
     if not bool(bad.any()):
-        return  # only the sum of finite outputs overflowed
-    wider = "use float64" if value.dtype != torch.float64 else "rescale the network"
+        return  # or only the sum of finite outputs overflowed
+    wider = "use float64" if value.dtype != torch.float64 else "rescale the problem"
     raise NumericalError(
         f"{estimator!r}: {int(bad.sum())} of {value.numel()} outputs are not finite: the "
         f"arithmetic left the range of {value.dtype}; {wider}"

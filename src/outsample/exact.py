@@ -14,9 +14,12 @@ class Exact(Estimator):
     mechanistic: ClassVar[bool] = True
 
     def accepts(self, problem: Problem) -> str | None:
-        """Takes problems whose ``exact()`` is not None."""
-        if problem.exact() is None:
-            return "it has no exact answer; use Cumulants for networks, MonteCarlo for any problem"
+        """Takes problems that have an exact answer."""
+        if not problem.has_exact():
+            return (
+                "it has no exact answer; use the estimator of its kind (outsample.estimate picks "
+                "one), or MonteCarlo for any problem"
+            )
         return None
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> Estimate:

@@ -82,6 +82,28 @@ class Problem(ABC):
         """Return the expectation where it is known in closed form or by enumeration."""
         return None
 
+    def has_exact(self) -> bool:
+        """Whether :meth:`exact` knows the expectation; override it where that is costly to try."""
+        return self.exact() is not None
+
+    def sampled_truth(self, samples: int, seed: int) -> tuple[Tensor, Tensor] | None:
+        """An unbiased value and its standard error by a better sampler than plain Monte Carlo.
+
+        Comparisons take their truths from it where there is no exact value.  None if the problem
+        has no sampler of its own.
+
+        Args:
+            samples: evaluations it may spend.
+            seed: different seeds give independent values.
+        """
+        del samples, seed
+        return None
+
+    def variance_given(self, mean: Tensor) -> Tensor | None:
+        """Var M(x) where it is known or follows from the ``mean`` (p (1 - p) of an event)."""
+        del mean
+        return None
+
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of inputs and outputs."""

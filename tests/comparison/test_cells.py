@@ -19,6 +19,8 @@ from tests.comparison.toys import (
 
 import outsample as ou
 from outsample.comparison.cells import Cell, Method, Truth, find_truth, run_cell, truth_sampler
+from outsample.comparison.opponents import opponents
+from outsample.comparison.scores import PLAIN
 from outsample.estimator import Estimator
 
 PROBLEM = Quadratics().problem(0)
@@ -120,6 +122,33 @@ def test_truth_where_inputs_are_not_made_from_normals() -> None:
     assert truth.sampler["settings"]["antithetic"] is False
     assert abs(truth.first[0] - 0.5) < 5 * math.sqrt(truth.squared_error[0])
     assert truth.variance[0] == pytest.approx(0.25, rel=0.01)
+
+
+class Known(Quadratic):
+    """Has a sampler of its own, and knows its variance."""
+
+    def sampled_truth(self, samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.mean + 1e-3 * (seed % 1000) / 1000, 1e-3 * torch.ones(2).double()
+
+    def variance_given(self, mean: torch.Tensor) -> torch.Tensor:
+        return mean.square() + 1
+
+
+def test_truth_and_variance_that_the_problem_offers() -> None:
+    problem = Known(PROBLEM.linear, PROBLEM.square, known=False)
+    truth = find_truth(problem, 0, 1000, 0)
+    assert truth.first != truth.second
+    assert truth.first == pytest.approx(PROBLEM.mean.tolist(), abs=1e-3)
+    assert truth.squared_error == pytest.approx((1e-6, 1e-6))
+    assert truth.sampler["method"] == "Known.sampled_truth"
+    assert truth.variance == pytest.approx((PROBLEM.mean**2 + 1).tolist(), rel=1e-2)
+    exact = find_truth(Known(PROBLEM.linear, PROBLEM.square), 0, 1000, 0)
+    assert exact.variance == pytest.approx((PROBLEM.mean**2 + 1).tolist(), rel=1e-12)
+
+
+def test_only_samplers_that_take_the_problem_are_opponents() -> None:
+    assert {m.name for m in opponents(Coin(), 1.0, other_batches=False)} == {PLAIN}
+    assert len({m.name for m in opponents(PROBLEM, 1.0, other_batches=False)}) == 4
 
 
 def test_truth_with_too_few_samples_for_matched_moments() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from outsample.comparison.families import derive_seed
 from outsample.comparison.mechanistic import forbid_randomness
@@ -210,9 +211,10 @@ def _samples(estimate: Estimate) -> int | None:
 def find_truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
     """Find the expectation of one problem: exactly, or by two independent sampled halves.
 
-    The halves are antithetic and moment-matched where the samples suffice for that, antithetic
-    where they do not, plain where the inputs are not made from normals.  The variance of M(x) is
-    that of a plain sample.
+    The halves come from the problem's own sampler if it has one; else they are antithetic and
+    moment-matched where the samples suffice for that, antithetic where they do not, plain where
+    the inputs are not made from normals.  The variance of M(x) is that of a plain sample, unless
+    the problem knows it.
 
     Args:
         problem: the problem that the family gives for ``seed``.
@@ -231,16 +233,10 @@ def find_truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
 
 
 def _truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
-    plain = MonteCarlo(_VARIANCE_SAMPLES, seed=derive_seed("variance", stream, seed))
-    deviation = plain.estimate(problem).standard_error
-    if deviation is None:
-        raise TypeError("a plain sample has a standard error")
-    variance = tuple((deviation.double().flatten().square() * plain.samples).tolist())
-    if not any(variance):
-        raise InputError("the output does not vary, so that any sampler is exact: left out")
     flops = evaluation_flops(problem)
-    exact = problem.exact()
+    exact = problem.exact() if problem.has_exact() else None
     if exact is not None:
+        variance = _variance(problem, exact, stream, seed)
         value = exact.double().flatten()
         rounding = torch.finfo(problem.dtype).eps * value
         return Truth(
@@ -251,29 +247,49 @@ def _truth(problem: Problem, seed: int, samples: int, stream: int) -> Truth:
             variance=variance,
             evaluation_flops=flops,
         )
-    sampler = truth_sampler(problem, samples)
     halves = [
-        dataclasses.replace(sampler, seed=derive_seed("truth", stream, seed, half)).estimate(
-            problem
-        )
-        for half in (0, 1)
+        _sampled(problem, samples, derive_seed("truth", stream, seed, half)) for half in (0, 1)
     ]
-    values = [half.value.double().flatten() for half in halves]
-    errors = [
-        half.standard_error.double().flatten().square()
-        for half in halves
-        if half.standard_error is not None
-    ]
+    first, second = (value.double().flatten() for value, _, _ in halves)
+    mean = ((first + second) / 2).reshape(problem.output_shape)
+    errors = [error.double().flatten().square() for _, error, _ in halves]
     return Truth(
         problem=seed,
-        first=tuple(values[0].tolist()),
-        second=tuple(values[1].tolist()),
+        first=tuple(first.tolist()),
+        second=tuple(second.tolist()),
         squared_error=tuple((sum(errors[1:], errors[0]) / len(errors)).tolist()),
-        variance=variance,
+        variance=_variance(problem, mean, stream, seed),
         evaluation_flops=flops,
         samples=samples,
-        sampler=sampler.to_dict(),
+        sampler=halves[0][2],
     )
+
+
+def _sampled(problem: Problem, samples: int, seed: int) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
+    """A sampled value, its standard error, and who drew it: the problem's own sampler, if any."""
+    own = problem.sampled_truth(samples, seed)
+    if own is not None:
+        return *own, {"method": f"{type(problem).__name__}.sampled_truth", "settings": {}}
+    sampler = dataclasses.replace(truth_sampler(problem, samples), seed=seed)
+    found = sampler.estimate(problem)
+    if found.standard_error is None:
+        raise TypeError("a sample of more than one term has a standard error")
+    return found.value, found.standard_error, sampler.to_dict()
+
+
+def _variance(problem: Problem, mean: Tensor, stream: int, seed: int) -> tuple[float, ...]:
+    """Var M(x) of each output: what the problem knows, else that of a plain sample."""
+    known = problem.variance_given(mean)
+    if known is None:
+        plain = MonteCarlo(_VARIANCE_SAMPLES, seed=derive_seed("variance", stream, seed))
+        deviation = plain.estimate(problem).standard_error
+        if deviation is None:
+            raise TypeError("a plain sample has a standard error")
+        known = deviation.double().square() * plain.samples
+    variance = tuple(known.double().flatten().tolist())
+    if not any(variance):
+        raise InputError("the output does not vary, so that any sampler is exact: left out")
+    return variance
 
 
 def evaluation_flops(problem: Problem) -> float:

@@ -1,4 +1,4 @@
-"""Input distributions."""
+"""Normal laws."""
 
 from typing import Self, cast
 
@@ -8,10 +8,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from outsample.distributions.arrays import ArrayLike, as_tensor
 from outsample.errors import InputError
 from outsample.problem import Distribution
-
-ArrayLike = Tensor | NDArray[np.floating] | NDArray[np.integer] | float
 
 
 class Gaussian(Distribution):
@@ -155,11 +154,17 @@ class Gaussian(Distribution):
     def from_normal(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, "samples n"]:
         """Map rows of independent standard normals to draws: mean + F z, F Fᵀ = covariance."""
         if self.scale.dim() == 2:
-            return torch.addmm(self._mean, z, self._square_root().T)
+            return torch.addmm(self._mean, z, self._factor_of_scale().T)
         return torch.addcmul(self._mean, z, self.scale.sqrt())
 
-    def _square_root(self) -> Tensor:
-        """F with F Fᵀ = covariance: Cholesky, or by eigenvalues where it is singular."""
+    def square_root(self) -> Float[Tensor, "n n"]:
+        """F with F Fᵀ = covariance, shape (n, n): what :meth:`from_normal` multiplies with."""
+        if self.scale.dim() == 2:
+            return self._factor_of_scale()
+        return torch.diag(self.scale.expand(self.shape[0]).sqrt())
+
+    def _factor_of_scale(self) -> Tensor:
+        """Cholesky factor, or one by eigenvalues where the covariance is singular."""
         keep = not (self.scale.requires_grad or self.scale.is_inference())
         version = self.scale._version if keep else 0
         if keep and self._factor is not None and self._factor[0] == version:
@@ -175,43 +180,6 @@ class Gaussian(Distribution):
     def __repr__(self) -> str:
         kind = ("scalar", "diagonal", "dense")[self.scale.dim()]
         return f"Gaussian(n={self.shape[0]}, covariance={kind}, dtype={self.dtype})"
-
-
-def as_tensor(
-    name: str, value: Tensor | ArrayLike, like: Tensor | None, owner: str = "Gaussian"
-) -> Tensor:
-    """Accept a tensor, a NumPy array or a number; refuse what is not real and finite."""
-    if isinstance(value, Tensor):
-        tensor = value
-    elif isinstance(value, float | int):
-        tensor = torch.tensor(float(value), dtype=None if like is None else like.dtype)
-        if like is not None:
-            tensor = tensor.to(like.device)
-    else:
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiu":
-            raise InputError(
-                f"{owner}: {name} has dtype {array.dtype}; expected real floating point"
-            )
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if not tensor.is_floating_point():
-        raise InputError(
-            f"{owner}: {name} has dtype {tensor.dtype}; expected floating point "
-            f"(convert it with .float() or .double())"
-        )
-    if like is not None and (tensor.dtype != like.dtype or tensor.device != like.device):
-        raise InputError(
-            f"{owner}: {name} is {tensor.dtype} on {tensor.device} but mean is {like.dtype} on "
-            f"{like.device}; give both the same dtype and device"
-        )
-    bad = ~torch.isfinite(tensor.detach())
-    if bool(bad.any()):
-        place = tuple(int(i) for i in bad.nonzero()[0])
-        raise InputError(
-            f"{owner}: {name} has {int(bad.sum())} non-finite entries, the first at {place}: "
-            f"{tensor[place].item()}; remove or impute them first"
-        )
-    return tensor
 
 
 def _check_positive(cov: Tensor) -> None:
