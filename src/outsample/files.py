@@ -1,4 +1,4 @@
-"""Files: a bounded reader for NumPy archives from strangers, and writes that are all or nothing."""
+"""Files: bounded readers for NumPy files from strangers, and writes that are all or nothing."""
 
 import ast
 import math
@@ -76,6 +76,51 @@ def read_npz(
             )
             budget -= array.size
     return arrays
+
+
+def read_npy(path: str | os.PathLike[str], *, max_elements: int = 1 << 27) -> NDArray[Any]:
+    """Read a ``.npy`` file that may be damaged or hostile.
+
+    Nothing is unpickled or executed, and nothing is allocated before the array's header and the
+    size of the file agree on a size within the limit.
+
+    Args:
+        path: the file.
+        max_elements: largest number of entries.
+
+    Returns:
+        An array in native byte order, of floating-point, integer, boolean or text dtype.
+
+    Raises:
+        InputError: if ``path`` is no readable file.
+        FormatError: for anything else that is wrong, naming the path and the reason.
+    """
+    try:
+        size = _regular_file_size(path)
+        file = open(path, "rb")  # noqa: SIM115 (the with statement below closes it)
+    except OSError as error:
+        raise InputError(
+            f"path = {os.fspath(path)!r}: {error.strerror}; expected a readable .npy file"
+        ) from error
+    with file:
+        header_bytes, dtype, fortran, shape = _read_header(path, None, file)
+        count = math.prod(shape)
+        # Zeros left out: NumPy also refuses to shape nothing into (0, 2**40, 2**40).
+        if math.prod(n for n in shape if n) > max_elements:
+            _fail(path, None, f"shape {shape} is over max_elements = {max_elements}")
+        stated = header_bytes + count * dtype.itemsize
+        if stated != size:
+            _fail(
+                path, None,
+                f"its header asks for {stated} bytes ({dtype} of shape {shape}); it has {size}",
+            )  # fmt: skip
+        flat = np.empty(count, dtype)
+        if flat.size and file.readinto(memoryview(cast(Any, flat.view(np.uint8)))) != flat.nbytes:
+            _fail(path, None, "it became shorter while it was read")
+    _check_values(path, None, flat)
+    if not dtype.isnative:
+        flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -212,7 +257,7 @@ def _read_member(
 
 
 def _read_header(
-    path: str | os.PathLike[str], name: str, member: IO[bytes]
+    path: str | os.PathLike[str], name: str | None, member: IO[bytes]
 ) -> tuple[int, np.dtype[Any], bool, tuple[int, ...]]:
     """Length of the .npy header, and the dtype, Fortran order and shape it states."""
     magic = member.read(8)
@@ -252,7 +297,7 @@ def _read_header(
     return 8 + width + length, dtype, fortran, sizes
 
 
-def _check_values(path: str | os.PathLike[str], name: str, flat: NDArray[Any]) -> None:
+def _check_values(path: str | os.PathLike[str], name: str | None, flat: NDArray[Any]) -> None:
     """Bytes that are no boolean and code points that are no text make later code misbehave."""
     if flat.dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
         _fail(path, name, "a boolean that is neither 0 nor 1")

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from outsample.cli import compare, demo, doctor, estimate, export, msp, report, whestbench
+from outsample.cli import (
+    compare,
+    demo,
+    doctor,
+    estimate,
+    export,
+    msp,
+    permanent,
+    report,
+    whestbench,
+)
 
 app = typer.Typer(
     name="outsample",
@@ -24,6 +34,7 @@ app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
 app.command("msp")(msp.msp)
+app.command("permanent")(permanent.permanent)
 app.command("report")(report.report)
 app.add_typer(whestbench.app, name="whestbench")
 
