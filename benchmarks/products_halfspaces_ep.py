@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import machine, write_results
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
 import outsample as ou
+from common import machine, write_results
 from outsample.products.halfspaces.common_direction import CommonDirection
 from outsample.products.halfspaces.directions import Directions
 from outsample.products.halfspaces.expectation_propagation import ExpectationPropagation
@@ -43,9 +43,12 @@ SEEDS = (1000, 2000)
 TRUTH_POINTS, TRUTH_RUNS = 2_000_000, 4
 COMMON = [(mu, off) for mu in (0.5, 1.0, 2.0, 4.0) for off in (0.0, 0.5)]
 REPEATS = 15
+_SAMPLER = ou.MonteCarlo(samples=100_000, seed=0, batch=4096)
 
 
-def context(rng: np.random.Generator, n: int, k: int, off: float, mu: float) -> tuple[Matrix, Matrix]:
+def context(
+    rng: np.random.Generator, n: int, k: int, off: float, mu: float
+) -> tuple[Matrix, Matrix]:
     """Unit normals from N(mu sqrt(n) e1, I), and offsets."""
     v = rng.standard_normal((k, n))
     v[:, 0] += mu * np.sqrt(n)
@@ -129,7 +132,9 @@ def show(title: str, methods: dict[str, Any]) -> None:
         print(f"    {name:24s} eqN {row['eqN']:9.2e}  rel {row['relative']:8.1e} {ms}", flush=True)
 
 
-def run_estimator(table: Table, name: str, estimator: Any, problem: Any, advice: Any = None) -> float:
+def run_estimator(
+    table: Table, name: str, estimator: Any, problem: Any, advice: Any = None
+) -> float:
     found = estimator.estimate(problem, advice)
     ms = milliseconds(lambda: estimator.estimate(problem, advice))
     table.add(name, float(found.value), ms, found.trust)
@@ -253,8 +258,7 @@ def sampling() -> dict[str, Any]:
             estimator = ExpectationPropagation("D3")
             ms = run_estimator(table, "EP D3", estimator, problem)
             flops = estimator.estimate(problem).cost.flops or 0
-            sampler = ou.MonteCarlo(samples=100_000, seed=0, batch=4096)
-            per_sample_ms = milliseconds(lambda p=problem: sampler.estimate(p)) / 100_000
+            per_sample_ms = milliseconds(lambda p=problem: _SAMPLER.estimate(p)) / 100_000
             cost.append((flops / (2 * n * k + k), ms / per_sample_ms))
         by_flops, by_seconds = np.median(np.array(cost), axis=0)
         row = table.methods()["EP D3"]

@@ -26,7 +26,7 @@ from outsample.cumulants import (
     PairExplainer,
 )
 from outsample.default import estimate
-from outsample.distributions import Gaussian
+from outsample.distributions import Bits, Gaussian, Permutations, Sphere
 from outsample.errors import (
     BudgetError,
     FormatError,
@@ -42,6 +42,21 @@ from outsample.estimator import Estimate, Estimator, Explainer, Explanation
 from outsample.exact import Exact
 from outsample.networks import Elementwise, NetworkMean
 from outsample.problem import Distribution, Family, Problem
+from outsample.products import (
+    CommonDirection,
+    Directions,
+    ExpectationPropagation,
+    Genz,
+    HalfspaceEstimate,
+    HalfspaceIntersection,
+    Permanent,
+    PermanentEstimate,
+    Projection,
+    SampledPermanent,
+    SatisfyingEstimate,
+    SatisfyingFraction,
+    SequentialImportanceSampling,
+)
 from outsample.sampling import MonteCarlo, QuasiMonteCarlo, SampledEstimate
 from outsample.tower import CumulantTower
 
@@ -49,7 +64,9 @@ __version__ = version("outsample")
 
 __all__ = [
     "AtBudget",
+    "Bits",
     "BudgetError",
+    "CommonDirection",
     "Comparison",
     "CorrelationExplainer",
     "Cost",
@@ -58,18 +75,23 @@ __all__ = [
     "CumulantEstimate",
     "CumulantTower",
     "Cumulants",
+    "Directions",
     "Distribution",
     "Elementwise",
     "Estimate",
     "Estimator",
     "Exact",
     "ExactCovariance",
+    "ExpectationPropagation",
     "Explainer",
     "Explanation",
     "Family",
     "FlopMeter",
     "FormatError",
     "Gaussian",
+    "Genz",
+    "HalfspaceEstimate",
+    "HalfspaceIntersection",
     "InputError",
     "MeanPropagation",
     "MonteCarlo",
@@ -79,11 +101,20 @@ __all__ = [
     "OutsampleError",
     "OutsampleWarning",
     "PairExplainer",
+    "Permanent",
+    "PermanentEstimate",
+    "Permutations",
     "PrincipleReport",
     "Problem",
+    "Projection",
     "QuasiMonteCarlo",
     "RandomnessError",
     "SampledEstimate",
+    "SampledPermanent",
+    "SatisfyingEstimate",
+    "SatisfyingFraction",
+    "SequentialImportanceSampling",
+    "Sphere",
     "Store",
     "Study",
     "UnsupportedProblem",

@@ -4,17 +4,20 @@ from outsample.cumulants import Cumulants
 from outsample.estimator import Estimate, Estimator
 from outsample.exact import Exact
 from outsample.problem import Problem
+from outsample.products import recommended
 from outsample.sampling import MonteCarlo
 
-#: First to last: the first that takes the problem is used.
-_PREFERRED: tuple[Estimator, ...] = (Cumulants(), Exact(), MonteCarlo())
+#: First to last, before and after the method recommended for a product.
+_FIRST: tuple[Estimator, ...] = (Cumulants(), Exact())
+_LAST = MonteCarlo()
 
 
 def estimate(problem: Problem) -> Estimate:
     """Estimate E[M(x)] with the default estimator for this kind of problem.
 
-    Networks with a Gaussian input: ``Cumulants(order=2)``.  Others: the exact answer where there
-    is one, else ``MonteCarlo()``.  The estimate's ``estimator`` says which was used.
+    Networks with a Gaussian input: ``Cumulants(order=2)``.  Others: the exact answer where it is
+    cheap; the method that :func:`outsample.products.recommended` names for halfspaces, formulas
+    and permanents; else ``MonteCarlo()``.  The estimate's ``estimator`` says which was used.
 
     Example:
         >>> import torch, outsample as ou
@@ -22,6 +25,6 @@ def estimate(problem: Problem) -> Estimate:
         Cumulants(order=2, variant='augmented', ...)
     """
     if not isinstance(problem, Problem):
-        return _PREFERRED[0].estimate(problem)  # which says what is expected
-    chosen = next(e for e in _PREFERRED if e.accepts(problem) is None)
-    return chosen.estimate(problem)
+        return _FIRST[0].estimate(problem)  # which says what is expected
+    chosen = next((e for e in _FIRST if e.accepts(problem) is None), None)
+    return (chosen or recommended(problem) or _LAST).estimate(problem)

@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from outsample.comparison.random_halfspaces import RandomHalfspaces
+from outsample.comparison.random_permanent import RandomPermanent
 from outsample.comparison.seeds import derive_seed
 from outsample.comparison.trained import TrainedMLP
 from outsample.distributions import Gaussian
@@ -18,7 +20,15 @@ from outsample.estimator import input_hash, positive_integer
 from outsample.networks import Elementwise, NetworkMean
 from outsample.problem import Family, Problem
 
-__all__ = ["WEIGHT_SCALES", "Fixed", "RandomMLP", "TrainedMLP", "derive_seed"]
+__all__ = [
+    "WEIGHT_SCALES",
+    "Fixed",
+    "RandomHalfspaces",
+    "RandomMLP",
+    "RandomPermanent",
+    "TrainedMLP",
+    "derive_seed",
+]
 
 _HE = math.sqrt(2.0)
 #: Activation by name, and the default weight scale s, where weights are N(0, s²/fan-in): √2 for

@@ -15,9 +15,7 @@ MOST_VARIABLES = 24
 _CHUNK = 2**12
 _WORD_BITS = 6
 #: Value of the first six variables in the 64 assignments of a word.
-_LOW = [
-    np.uint64(sum(1 << i for i in range(64) if i >> bit & 1)) for bit in range(_WORD_BITS)
-]
+_LOW = [np.uint64(sum(1 << i for i in range(64) if i >> bit & 1)) for bit in range(_WORD_BITS)]
 
 
 def enumerable(formula: Formula) -> bool:
@@ -82,9 +80,7 @@ def _models(
     return models
 
 
-def _byte_tables(
-    zeros: NDArray[np.float64], ones: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _byte_tables(zeros: NDArray[np.float64], ones: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weight of the assignments marked in each of the 8 bytes of a word, shape (8, 256)."""
     single = np.ones(1)
     for zero, one in zip(zeros, ones, strict=True):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -44,5 +43,3 @@ class SatisfyingEstimate(Estimate):
         models = self.log2_models
         shown = None if models is None or not math.isfinite(models) else models
         return {**super().to_dict(), "log2_models": shown}
-
-

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from outsample.cost import report_flops
-from outsample.errors import InputError, NumericalError
+from outsample.errors import NumericalError
 from outsample.estimator import Trust
 from outsample.problem import Problem
 from outsample.products.cnf.branches import Branches, split
 from outsample.products.cnf.estimate import SatisfyingEstimate
 from outsample.products.cnf.heads import Heads, run_heads
 from outsample.products.cnf.problem import SatisfyingFraction
+from outsample.sampling.sampler import samples_at
 
 Array = NDArray[np.float64]
 Basis = Literal["messages", "uniform"]
@@ -33,6 +34,8 @@ _LEAST_FACTOR, _MOST_FACTOR = 0.3, 3.0
 _LARGEST_CHANGE = 1e-2
 #: in branches that hold this share of the estimate; so many models more than one may be none.
 _SHARE, _FEW_MODELS = 0.01, 1.0
+#: Most variables that a budget is spent on.
+_MOST_CONDITIONED = 12
 
 
 def refusal(problem: Problem, degree: int, basis: Basis, conditioned: int) -> str | None:
@@ -75,7 +78,29 @@ def project(
         return _estimate(problem, None, (), {"proof": "unit propagation"}, "ok", -math.inf)
     heads = run_heads(branches, weights, degree, basis == "messages")
     report_flops(branches.flops + heads.flops, "Fourier head")
-    return _judge(problem, branches, heads, partial(_marginals, problem, degree, basis, conditioned))
+    return _judge(
+        problem, branches, heads, partial(_marginals, problem, degree, basis, conditioned)
+    )
+
+
+def settings_at(epsilon: float, problem: SatisfyingFraction) -> dict[str, Any]:
+    """Degree, basis and variables to condition on, within the cost of 1/ε² evaluations.
+
+    An evaluation takes an operation a literal.  Degree 2 comes first, then as many variables as
+    the budget pays for: each doubles the cost.
+    """
+    literals = sum(len(c) for c in problem.formula.clauses)
+    budget = samples_at(epsilon) * max(literals, 1)
+    weights, branches = _branches(problem, 0)
+    if branches is None or len(branches.log_chance) == 0:
+        return {"degree": 0}
+    for degree in (2, 1, 0):
+        cost = branches.flops + run_heads(branches, weights, degree, messages=True).flops
+        if cost <= budget:
+            most = min(len(weights), _MOST_CONDITIONED, (budget // max(cost, 1)).bit_length() - 1)
+            return {"degree": degree, "conditioned": most}
+    cost = branches.flops + run_heads(branches, weights, 1, messages=False).flops
+    return {"degree": 1 if cost <= budget else 0, "basis": "uniform"}
 
 
 def _branches(problem: SatisfyingFraction, conditioned: int) -> tuple[Array, Branches | None]:
@@ -157,9 +182,7 @@ def _estimate(
     )
 
 
-def _marginals(
-    problem: SatisfyingFraction, degree: int, basis: Basis, conditioned: int
-) -> Tensor:
+def _marginals(problem: SatisfyingFraction, degree: int, basis: Basis, conditioned: int) -> Tensor:
     """P(x_j = 1 | all clauses hold) from heads that keep every variable."""
     weights, branches = _branches(problem, conditioned)
     found = problem.weights.copy()

@@ -1,6 +1,7 @@
 """The heads of all branches: every clause multiplied in, one after the other."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def run_heads(
     return _joined(
         [
             run_heads(branches.part(start, stop), weights, degree, messages, keep)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, stop in pairwise(bounds)
         ]
     )
 
@@ -115,7 +116,12 @@ def _together(
     change = np.zeros(number)
     np.maximum.at(change, branch, np.maximum.reduceat(sent.change, edges.start))
     return Heads(
-        log_scale, heads[:, 0], change, _first(branches, sent, heads, degree), sent.iterations, flops
+        log_scale,
+        heads[:, 0],
+        change,
+        _first(branches, sent, heads, degree),
+        sent.iterations,
+        flops,
     )
 
 

@@ -108,7 +108,7 @@ def propagate(edges: Edges, prior: Array) -> Messages:
     """
     degree = int(np.diff(edges.cell_start, append=len(edges.cell)).max())
     cap = min(_CAP, -math.expm1(-_LOG_RANGE / degree))
-    odds = (prior[edges.negated] / prior[edges.cell])
+    odds = prior[edges.negated] / prior[edges.cell]
     eta = np.zeros(len(edges.cell))
     change, iteration = eta, 0
     for iteration in range(1, _MOST_ITERATIONS + 1):

@@ -129,7 +129,7 @@ def _listed(
 
 
 def _rows(listed: Indices, counts: Indices, size: int) -> tuple[Indices, Indices]:
-    """The first ``counts`` sets of ``size`` of the variables listed for each clause: clause, set."""
+    """The first ``counts`` sets of ``size`` variables listed for each clause: clause, set."""
     sets = _colex(listed.shape[1], size)
     total = int(counts.sum())
     clause = np.repeat(np.arange(len(counts)), counts)

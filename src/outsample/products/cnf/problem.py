@@ -109,7 +109,9 @@ class SatisfyingFraction(Problem):
         batch, n = x.shape
         bits = len(self._powers)
         words = -(-batch // bits)
-        padded = x if words * bits == batch else torch.nn.functional.pad(x, (0, 0, 0, -batch % bits))
+        padded = (
+            x if words * bits == batch else torch.nn.functional.pad(x, (0, 0, 0, -batch % bits))
+        )
         packed = (self._powers @ padded.reshape(bits, words * n)).view(words, n)
         ones = packed.T.contiguous().long()
         literals = torch.cat([ones, ~ones])
@@ -137,7 +139,7 @@ class SatisfyingFraction(Problem):
         return enumerable(self.formula)
 
     def variance(self, mean: Tensor) -> Tensor:
-        """p (1 - p), of an event."""
+        """P (1 - p), of an event."""
         return mean * (1 - mean)
 
     def signature(self) -> Hashable:

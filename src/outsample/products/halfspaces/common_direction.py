@@ -162,7 +162,7 @@ class CommonDirection(Estimator):
             found.linearisation(weights, shifts, removed),
             Mixture(
                 directions=directions,
-                axes=np.linalg.lstsq(directions, loadings, rcond=1e-10)[0].T,
+                axes=np.linalg.pinv(directions, rcond=1e-10).dot(loadings).T,
                 weights=weights,
                 nodes=grid.nodes,
                 precision=found.sites.precision,
@@ -269,12 +269,9 @@ def _of_share(figures: Vector, weights: Vector) -> float:
     return float(figures[weights > _SHARE].max())
 
 
-def _judge(
-    ready: Prepared, found: Propagated, weights: Vector
-) -> tuple[Trust, tuple[str, ...]]:
-    grades: list[Trust] = []
+def _judge(ready: Prepared, found: Propagated, weights: Vector) -> tuple[Trust, tuple[str, ...]]:
     reasons = list(near_duplicates(ready))
-    grades += ["low_confidence"] * len(reasons)
+    grades: list[Trust] = ["low_confidence" for _ in reasons]
     unsettled = float(weights @ ~(found.sites.change < SETTLED))
     if unsettled > _SHARE:
         grades.append("unreliable")

@@ -53,8 +53,8 @@ def third_order(coefficients: Array, rho: Array, pairs: Array, xp: Module = np) 
 
     A triangle has exponents a, e, g >= 1 of ρ_ij, ρ_ik, ρ_jk, a chain one of them zero.
     """
-    c = [None, None, None, *coefficients]  # c[l]
-    powers = [None, rho]
+    c: list[Array] = [0, 0, 0, *coefficients]  # c[l]; the first three are not used
+    powers: list[Array] = [1, rho]
     for _ in range(DEGREE - 2):
         powers.append(powers[-1] * rho)
     stacked = xp.stack(powers[1:])

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -45,7 +44,7 @@ class Directions(Explanation):
 
     @property
     def size(self) -> int:
-        """r n numbers."""
+        """Length of the advice, r n."""
         return self.directions.numel()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -115,4 +114,3 @@ def _shrunk(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
 def factor_flops(k: int) -> int:
     """FLOPs of :func:`common_factors`."""
     return 9 * k**3 * (ITERATIONS + 1) + 20 * k**3
-

@@ -19,9 +19,9 @@ from outsample.products.halfspaces.sites import cavities
 
 @dataclass(frozen=True)
 class Mixture:
-    """Gaussians with sites on y = V z, mixed over values of t ~ N(0, I), Cov(t, z) = U, for z ~ N(0, I).
+    """Gaussians with sites on y = V z, z ~ N(0, I), mixed over values of t ~ N(0, I).
 
-    Expectation propagation has one component and no such t (U has no rows).
+    U = Cov(t, z).  Expectation propagation has one component and no t: U has no rows.
     """
 
     #: V, shape (k, n), and U with U Uᵀ <= I, shape (r, n): the covariance of t and z.

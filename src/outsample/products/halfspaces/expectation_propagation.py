@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from outsample.cost import report_flops
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
-from outsample.estimator import Explanation, Estimator, Trust, worst_trust
+from outsample.estimator import Estimator, Explanation, Trust, worst_trust
 from outsample.problem import Problem
 from outsample.products.halfspaces.corrections import (
     DEGREE,
@@ -245,9 +245,7 @@ def refusal(problem: Problem) -> str | None:
 
 def to_numpy(ready: Prepared) -> tuple[Vector, Vector, Vector]:
     """Gram matrix and limits as arrays."""
-    gram, lower, upper = (
-        t.detach().cpu().numpy() for t in (ready.gram, ready.lower, ready.upper)
-    )
+    gram, lower, upper = (t.detach().cpu().numpy() for t in (ready.gram, ready.lower, ready.upper))
     return gram, lower, upper
 
 
@@ -275,6 +273,8 @@ def certain_estimate(
         return None
     n = problem.normals.shape[1]
     log_value = problem.normals.new_tensor(-math.inf if empty else 0.0)
+    # A certain answer has derivatives too: zeros.
+    log_value = log_value + 0 * sum(t.sum() for t in problem.tensors() if t.requires_grad)
     none = np.zeros((1, 0))
     everything = Mixture(np.zeros((0, n)), np.zeros((0, n)), np.ones(1), none, none, none)
     return HalfspaceEstimate(
@@ -331,9 +331,8 @@ def _judge(
 ) -> tuple[Trust, tuple[str, ...]]:
     change, r = float(found.sites.change[0]), float(found.correlation[0])
     second, third = float(found.second[0]), float(found.third[0])
-    grades: list[Trust] = []
     reasons = list(near_duplicates(ready))
-    grades += ["low_confidence"] * len(reasons)
+    grades: list[Trust] = ["low_confidence" for _ in reasons]
     if not change < SETTLED:
         grades.append("unreliable")
         reasons.append(f"the sites still change by {change:.2g} after {found.sites.sweeps} sweeps")

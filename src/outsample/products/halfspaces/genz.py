@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -90,6 +90,14 @@ class Genz(Estimator):
         if isinstance(problem, HalfspaceIntersection):
             return None
         return "it takes a HalfspaceIntersection; use MonteCarlo"
+
+    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> SampledEstimate:
+        """Estimate E[M(x)] of ``problem``, with a standard error; no explanation is used.
+
+        Raises:
+            UnsupportedProblem: if the sampler does not take this problem.
+        """
+        return cast(SampledEstimate, super().estimate(problem, explanation))
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> SampledEstimate:
         if not isinstance(problem, HalfspaceIntersection):

@@ -72,7 +72,7 @@ class Linearisation:
         return value @ torch.from_numpy(self.weights)
 
     def gradient(self, gram: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
-        """d log p / d gram, d lower and d upper, through the sites too."""
+        """Derivatives of log p by gram, lower and upper, through the sites too."""
         arguments = [t.detach().clone().requires_grad_() for t in (gram, lower, upper)]
         sites = torch.from_numpy(self.sites).requires_grad_()
         with torch.enable_grad():
@@ -114,7 +114,9 @@ class LogProbability(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """Multiply the derivatives with the incoming gradient."""
         saved: tuple[Tensor, Tensor, Tensor] = ctx.saved_tensors
         parts = ctx.at.gradient(*(t.cpu() for t in saved))

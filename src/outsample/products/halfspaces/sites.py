@@ -100,7 +100,7 @@ def covariance(gram: Array, precision: Array, inverse: Array, xp: Module = np) -
 def log_normaliser(
     gram: Array, precision: Array, shift: Array, cavity: Cavities, law: Truncated, xp: Module = np
 ) -> Array:
-    """log of the probability, with the sites in place of the conditions; shape (...)."""
+    """Log of the probability, with the sites in place of the conditions; shape (...)."""
     tau, nu, mean, variance = precision, shift, cavity.mean, cavity.variance
     wider = 1 + tau * variance
     eye = xp.eye(tau.shape[-1], dtype=gram.dtype)

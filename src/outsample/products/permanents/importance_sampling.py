@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast, cast
 
 import numpy as np
 from jaxtyping import Float64
@@ -82,6 +82,26 @@ class SequentialImportanceSampling(Estimator):
         if bool((problem.matrix.detach() < 0).any()):
             return "weights would cancel where entries are negative; use MonteCarlo or Projection"
         return None
+
+    def estimate(
+        self, problem: Problem, explanation: Explanation | None = None
+    ) -> SampledPermanent:
+        """Estimate E[M(x)] of ``problem``, with a standard error; no explanation is used.
+
+        Raises:
+            UnsupportedProblem: if the sampler does not take this problem.
+        """
+        return cast(SampledPermanent, super().estimate(problem, explanation))
+
+    def estimate(
+        self, problem: Problem, explanation: Explanation | None = None
+    ) -> SampledPermanent:
+        """Estimate perm(A) / n! by averaging weights; samplers use no explanation.
+
+        Raises:
+            UnsupportedProblem: if the problem is no permanent, or has negative entries.
+        """
+        return cast(SampledPermanent, super().estimate(problem, explanation))
 
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> SampledPermanent:
         if not isinstance(problem, Permanent):
