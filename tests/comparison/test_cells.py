@@ -19,8 +19,6 @@ from tests.comparison.toys import (
 
 import outsample as ou
 from outsample.comparison.cells import Cell, Method, Truth, find_truth, run_cell, truth_sampler
-from outsample.comparison.opponents import opponents
-from outsample.comparison.scores import PLAIN
 from outsample.estimator import Estimator
 
 PROBLEM = Quadratics().problem(0)
@@ -144,11 +142,6 @@ def test_truth_and_variance_that_the_problem_offers() -> None:
     assert truth.variance == pytest.approx((PROBLEM.mean**2 + 1).tolist(), rel=1e-2)
     exact = find_truth(Known(PROBLEM.linear, PROBLEM.square), 0, 1000, 0)
     assert exact.variance == pytest.approx((PROBLEM.mean**2 + 1).tolist(), rel=1e-12)
-
-
-def test_only_samplers_that_take_the_problem_are_opponents() -> None:
-    assert {m.name for m in opponents(Coin(), 1.0, other_batches=False)} == {PLAIN}
-    assert len({m.name for m in opponents(PROBLEM, 1.0, other_batches=False)}) == 4
 
 
 def test_truth_with_too_few_samples_for_matched_moments() -> None:

@@ -142,6 +142,7 @@ def test_marginals_of_a_formula() -> None:
     ]
     found = ou.Projection(degree=3).estimate(problem)
     expected = torch.tensor(models, dtype=torch.float64).mean(0)
+    assert isinstance(found, ou.SatisfyingEstimate)
     torch.testing.assert_close(found.marginals.double(), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -208,7 +209,7 @@ def test_gradients_of_propagation(corrections: str | None) -> None:
 
 def test_what_is_recommended() -> None:
     assert isinstance(recommended(PROBLEMS[0]), ou.ExpectationPropagation | ou.CommonDirection)
-    shifted = ou.HalfspaceIntersection(PROBLEMS[0].normals + 3)
+    shifted = ou.HalfspaceIntersection(halfspaces(4, 6, 1).normals + 3)
     assert recommended(shifted) == ou.CommonDirection()
     assert recommended(PROBLEMS[1]) == ou.Projection(2, conditioned=6)
     assert recommended(PROBLEMS[2]) == ou.Projection(2)

@@ -51,13 +51,14 @@ class LearnedHalfspaces(TrainedFamily):
         steps: steps of gradient descent.
         batch: inputs of one step.
         rate: length of a step.
+        label_noise: how often a teacher says the opposite, at least 0 and below 1/2.
         offset_scale: standard deviation of the thresholds.
         network: seed of the one training run that all problems share; by default every problem
             has a run of its own.
 
     Raises:
         InputError: for sizes below 1, more teacher directions than dimensions, scales that are
-            not finite and positive, a negative seed.
+            not finite and positive, label noise outside its range, a negative seed.
 
     Example:
         >>> problem = LearnedHalfspaces(count=4, dimension=10, steps=20).problem(seed=0)
@@ -68,9 +69,10 @@ class LearnedHalfspaces(TrainedFamily):
     count: int = 16
     dimension: int = 40
     teacher_directions: int = 3
-    steps: int = 400
-    batch: int = 32
+    steps: int = 100
+    batch: int = 8
     rate: float = 0.3
+    label_noise: float = 0.2
     offset_scale: float = 0.5
     network: int | None = None
 
@@ -88,6 +90,11 @@ class LearnedHalfspaces(TrainedFamily):
                     f"LearnedHalfspaces: {name} = {getattr(self, name)!r}; expected a finite "
                     "number > 0"
                 )
+        if not 0 <= self.label_noise < 0.5:
+            raise InputError(
+                f"LearnedHalfspaces: label_noise = {self.label_noise!r}; expected at least 0 and "
+                "less than 0.5"
+            )
         if self.network is not None and (type(self.network) is not int or self.network < 0):
             raise InputError(
                 f"LearnedHalfspaces: network = {self.network!r}; expected an integer >= 0, or None"
@@ -121,11 +128,12 @@ def _trained(family: LearnedHalfspaces, seed: int) -> tuple[Tensor, Training, Gr
     mixing[:, 0] += 1
     teachers = mixing @ shared
     weights = draw(k, n) / (10 * math.sqrt(n))
-    sketch = GradientSketch(n, _SKETCH_ROWS * r)
+    sketch = GradientSketch(n, min(_SKETCH_ROWS * r, n))
     start = time.perf_counter()
     for _ in range(family.steps):
         x = draw(family.batch, n)
-        labels = (x @ teachers.T > 0).double()
+        flipped = torch.rand(family.batch, k, generator=generator) < family.label_noise
+        labels = ((x @ teachers.T > 0) ^ flipped).double()
         errors = torch.sigmoid(x @ weights.T) - labels
         gradients = errors.T @ x / family.batch
         sketch.see(gradients)

@@ -18,16 +18,7 @@ _SOBOL_SHARES, _SOBOL_REPLICATES = (128, 16, 2), 8
 
 
 def opponents(problem: Problem, flops: float, other_batches: bool) -> Iterator[Method]:
-    """The samplers to measure, of those that take the problem.
-
-    They differ in batch size only where timing is all they add.
-    """
-    for method in _opponents(problem, flops, other_batches):
-        if method.estimator.accepts(problem) is None:
-            yield method
-
-
-def _opponents(problem: Problem, flops: float, other_batches: bool) -> Iterator[Method]:
+    """The samplers to measure; they differ in batch size only where timing is all they add."""
     affordable = int(_SAMPLING_FLOPS / max(flops, 1.0))
     samples = min(max(1 << affordable.bit_length() >> 1, _FEWEST_SAMPLES), _SAMPLES)
     for name, antithetic in ((PLAIN, False), ("antithetic", True)):

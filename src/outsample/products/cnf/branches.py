@@ -62,7 +62,8 @@ def split(formula: Formula, weights: NDArray[np.float64], conditioned: int) -> B
             break
     chance = weights[np.array(variables, np.intp) - 1]
     values = tree.values[:, :-1]
-    log_chance = (values > 0) @ np.log(chance) + (values < 0) @ np.log1p(-chance)
+    log_chance: NDArray[np.float64] = (values > 0).astype(float) @ np.log(chance)
+    log_chance += (values < 0).astype(float) @ np.log1p(-chance)
     branch, literals, lengths = tree.clauses()
     return Branches(
         log_chance=log_chance,

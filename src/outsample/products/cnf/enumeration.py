@@ -85,7 +85,7 @@ def _byte_tables(zeros: NDArray[np.float64], ones: NDArray[np.float64]) -> NDArr
     single = np.ones(1)
     for zero, one in zip(zeros, ones, strict=True):
         single = np.concatenate([single * zero, single * one])
-    marked = np.arange(256)[:, None] >> np.arange(8) & 1
+    marked = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(float)
     return single.reshape(8, 8) @ marked.T
 
 

@@ -14,7 +14,7 @@ Indices = NDArray[np.intp]
 _CAP, _LOG_RANGE = 0.9, 600.0
 #: Power to which messages are raised once they are found, for the same reason.
 _TEMPER = 0.6
-_MOST_ITERATIONS, _DAMPED_FROM, _TOLERANCE = 100, 30, 1e-9
+_MOST_ITERATIONS, _DAMPED_FROM, _TOLERANCE = 100, 30, 1e-4
 #: Stands for 0 where products are divided by one of their factors.
 _TINY = 1e-15
 

@@ -56,9 +56,10 @@ class SatisfyingFraction(Problem):
         if dtype not in _WORD:
             raise InputError(f"{_OWNER}: dtype = {dtype}; expected float64 or float32")
         given, n = check_clauses(clauses, variables, _OWNER)
-        self.inputs: Bits = Bits(n, weights, dtype)
+        law = Bits(n, weights, dtype)
+        self.inputs: Bits = law  # pyright: ignore[reportIncompatibleVariableOverride]
         self.output_shape = ()
-        chances = self.inputs.probabilities.detach().double().cpu().numpy()
+        chances = law.probabilities.detach().double().cpu().numpy()
         #: P(x_j = 1) in float64, shape (n,).
         self.weights: NDArray[np.float64] = chances
         whole = Formula.clean(given, n)

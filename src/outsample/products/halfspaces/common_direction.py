@@ -34,7 +34,6 @@ from outsample.products.halfspaces.expectation_propagation import (
     check_corrections,
     diagnostics_of,
     make_estimate,
-    near_duplicates,
     preparation_flops,
     propagate,
     refusal,
@@ -48,10 +47,10 @@ Vector = NDArray[np.float64]
 
 #: Step of the trapezoid rule, in posterior standard deviations of the coordinate and, where that
 #: is less, in the widths over which a condition switches on.
-_STEP, _SWITCH = 0.6, 1.0
+_STEP, _SWITCH = 0.55, 0.75
 #: Nodes reach this many standard deviations, and are left out where even the least likely
-#: condition alone makes their share of p smaller than exp(-20).
-_SPAN, _NEGLIGIBLE = 12.0, 20.0
+#: condition alone makes their share of p smaller than exp(-24).
+_SPAN, _NEGLIGIBLE = 12.0, 24.0
 #: A given number of nodes spans this many standard deviations to either side.
 _NARROW = 7.0
 #: Inner corrections larger than this are left out; the share of p of such nodes that raises doubt.
@@ -90,7 +89,7 @@ class CommonDirection(Estimator):
         >>> normals[:, :8] += torch.eye(8, dtype=torch.float64)
         >>> cone = ou.HalfspaceIntersection(normals)
         >>> f"{CommonDirection().estimate(cone).value.item():.6f}"
-        '0.159226'
+        '0.196425'
     """
 
     nodes: int | None = None
@@ -154,7 +153,7 @@ class CommonDirection(Estimator):
         kernel += factor_flops(len(lower)) if explanation is None else 0
         report_flops(kernel, "common_direction")
         directions = ready.directions.cpu().numpy()
-        trust, reasons = _judge(ready, found, weights)
+        trust, reasons = _judge(found, weights)
         return make_estimate(
             problem,
             ready,
@@ -203,7 +202,7 @@ class CommonDirection(Estimator):
                 f"CommonDirection: {explanation.directions.shape[0]} directions given; expected 1 "
                 "to 3, for the nodes form a grid over them"
             )
-        return loadings_of(explanation, root, ready.directions.cpu().numpy())
+        return loadings_of(explanation, root, ready.directions.cpu().numpy(), gram)
 
 
 @dataclass(frozen=True)
@@ -269,9 +268,9 @@ def _of_share(figures: Vector, weights: Vector) -> float:
     return float(figures[weights > _SHARE].max())
 
 
-def _judge(ready: Prepared, found: Propagated, weights: Vector) -> tuple[Trust, tuple[str, ...]]:
-    reasons = list(near_duplicates(ready))
-    grades: list[Trust] = ["low_confidence" for _ in reasons]
+def _judge(found: Propagated, weights: Vector) -> tuple[Trust, tuple[str, ...]]:
+    reasons: list[str] = []
+    grades: list[Trust] = []
     unsettled = float(weights @ ~(found.sites.change < SETTLED))
     if unsettled > _SHARE:
         grades.append("unreliable")

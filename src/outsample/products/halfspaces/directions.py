@@ -12,11 +12,11 @@ from torch import Tensor
 from outsample.errors import InputError
 from outsample.estimator import Explanation
 
-#: Iterations of principal-axis factoring.
-ITERATIONS = 25
-#: Largest share of a normal's variance that common directions may take: integration over them
-#: would meet a step where a normal is nearly one of them.
-_LARGEST_SHARE = 0.98
+#: Iterations of the factor analysis.
+ITERATIONS = 10
+#: Largest share of a normal's variance that common directions may take, and the largest where
+#: normals are nearly parallel: integration meets a step where a normal is a common direction.
+_LARGEST_SHARE = (0.98, 0.9995)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,10 @@ class Directions(Explanation):
 
 
 def loadings_of(
-    advice: Directions, root: Tensor, normals: NDArray[np.float64]
+    advice: Directions,
+    root: Tensor,
+    normals: NDArray[np.float64],
+    gram: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Loadings A (k, r) of whitened unit normals on the directions, A Aᵀ <= V Vᵀ.
 
@@ -66,6 +69,7 @@ def loadings_of(
         advice: directions in the coordinates of x = m + F z.
         root: F, shape (n, n).
         normals: V, shape (k, n), in the coordinates of z.
+        gram: V Vᵀ.
 
     Raises:
         InputError: for directions of another length than the normals.
@@ -78,37 +82,48 @@ def loadings_of(
         )
     axes, sizes, _ = np.linalg.svd((given @ root).numpy().T, full_matrices=False)
     axes = axes[:, sizes > 1e-12 * max(float(sizes.max()), 1e-300)]
-    return _shrunk(normals @ axes)
+    return _shrunk(normals @ axes, _largest_share(gram))
 
 
 def common_factors(gram: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Loadings A (k, r) that explain most of the correlations, leaving the variances alone.
 
-    Principal-axis factoring: A Aᵀ fits the off-diagonal entries of K, for these are what makes
-    the conditions depend on each other.  Then A is shrunk until K - A Aᵀ is a covariance.
+    Factor analysis: A Aᵀ fits the off-diagonal entries of K, for these are what makes conditions
+    depend on each other, weighted by what it leaves of each variance, for what will matter are
+    the correlations of K - A Aᵀ.  Then A is shrunk until that is a covariance.
+
+    Source: principal factors with the weights of maximum likelihood: K. G. Jöreskog,
+    Psychometrika 32 (1967).
     """
     k = len(gram)
     count = min(count, k)
     off = gram - np.eye(k)
-    shares = abs(off).max(axis=1) if k > 1 else np.ones(1)
+    most = _largest_share(gram)
+    shares = abs(off).max(axis=1).clip(0, most) if k > 1 else np.full(1, most)
     loadings = np.zeros((k, count))
-    for _ in range(ITERATIONS if k > 1 else 1):
-        values, vectors = np.linalg.eigh(off + np.diag(shares))
-        loadings = vectors[:, -count:] * np.sqrt(values[-count:].clip(0))
-        shares = np.minimum((loadings * loadings).sum(axis=1), _LARGEST_SHARE)
+    for _ in range(ITERATIONS):
+        scale = np.sqrt(1 - shares)
+        values, vectors = np.linalg.eigh((off + np.diag(shares)) / np.outer(scale, scale))
+        loadings = vectors[:, -count:] * np.sqrt(values[-count:].clip(0)) * scale[:, None]
+        shares = (loadings * loadings).sum(axis=1).clip(0, most)
     values, vectors = np.linalg.eigh(gram)
-    whitened = vectors.T @ loadings
     sound = values > 1e-10 * values[-1]
-    whitened = whitened[sound] / np.sqrt(values[sound])[:, None]
+    whitened = (vectors.T @ loadings)[sound] / np.sqrt(values[sound])[:, None]
     left, sizes, right = np.linalg.svd(whitened, full_matrices=False)
     whitened = (left * np.minimum(sizes, 1)) @ right
-    return _shrunk(vectors[:, sound] * np.sqrt(values[sound]) @ whitened)
+    return _shrunk(vectors[:, sound] * np.sqrt(values[sound]) @ whitened, most)
 
 
-def _shrunk(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shrunk(loadings: NDArray[np.float64], most: float) -> NDArray[np.float64]:
     """A itself, or a multiple of it that leaves every normal some variance of its own."""
     largest = float((loadings * loadings).sum(axis=1).max())
-    return loadings * min(1.0, (_LARGEST_SHARE / max(largest, 1e-300)) ** 0.5)
+    return loadings * min(1.0, (most / max(largest, 1e-300)) ** 0.5)
+
+
+def _largest_share(gram: NDArray[np.float64]) -> float:
+    """Near-duplicates are worth the many nodes that a nearly common direction needs."""
+    largest = float(abs(gram - np.eye(len(gram))).max())
+    return min(max(largest, _LARGEST_SHARE[0]), _LARGEST_SHARE[1])
 
 
 def factor_flops(k: int) -> int:

@@ -60,7 +60,7 @@ class Linearisation:
         tau, nu = sites[:, :k], sites[:, k:]
         cavity = cavities(gram, tau, nu, torch)
         law = tilt(cavity, lower, upper, torch)
-        value = log_normaliser(gram, tau, nu, cavity, law, torch)
+        value = log_normaliser(gram, tau, cavity, law, torch)
         if self.corrected.any() and k > 1:
             rho = correlations(covariance(gram, tau, cavity.inverse, torch), torch)
             coefficients = hermite_coefficients(law, DEGREE, torch) * torch.from_numpy(self.kept)

@@ -61,7 +61,7 @@ def cavities(gram: Array, precision: Array, shift: Array, xp: Module = np) -> Ca
     """Marginals without their own site, from sites of shape (..., k)."""
     k = precision.shape[-1]
     eye = xp.eye(k, dtype=gram.dtype)
-    inverse = xp.linalg.inv(eye + precision[..., None] * gram)
+    inverse = _inverse(eye + precision[..., None] * gram, xp)
     weights = (inverse @ shift[..., None])[..., 0]
     mean = (gram @ weights[..., None])[..., 0]
     rest = xp.diagonal(inverse, 0, -2, -1)  # = 1 - τ_i S_ii
@@ -98,16 +98,17 @@ def covariance(gram: Array, precision: Array, inverse: Array, xp: Module = np) -
 
 
 def log_normaliser(
-    gram: Array, precision: Array, shift: Array, cavity: Cavities, law: Truncated, xp: Module = np
+    gram: Array, precision: Array, cavity: Cavities, law: Truncated, xp: Module = np
 ) -> Array:
-    """Log of the probability, with the sites in place of the conditions; shape (...)."""
-    tau, nu, mean, variance = precision, shift, cavity.mean, cavity.variance
-    wider = 1 + tau * variance
-    eye = xp.eye(tau.shape[-1], dtype=gram.dtype)
-    log_determinant = xp.linalg.slogdet(eye + tau[..., None] * gram)[1]
-    sites = (mean * mean * tau - 2 * nu * mean - nu * nu * variance) / wider
-    each = law.log_mass + (xp.log(wider) + nu * cavity.posterior_mean + sites) / 2
-    return each.sum(-1) - log_determinant / 2
+    """Log of the probability, with the sites in place of the conditions; shape (...).
+
+    Sites enter as functions of y - E[y], in which nothing cancels, however steep they are.
+    """
+    eye = xp.eye(precision.shape[-1], dtype=gram.dtype)
+    log_determinant = xp.linalg.slogdet(eye + precision[..., None] * gram)[1]
+    alpha, variance = cavity.weights, cavity.variance
+    own = xp.log(1 + precision * variance) + alpha * (alpha * variance - cavity.posterior_mean)
+    return (law.log_mass + own / 2).sum(-1) - log_determinant / 2
 
 
 def fixed_point(
@@ -132,12 +133,9 @@ def fixed_point(
         while sweep < SWEEPS and len(live):
             sweep, work = sweep + 1, work + len(live)
             x = path.sites
-            try:
-                cavity = cavities(gram, x[:, :k], x[:, k:])
-                law = tilt(cavity, lower[live], upper[live])
-                step = np.concatenate(matched_sites(cavity, law), axis=1) - x
-            except np.linalg.LinAlgError:  # overflow in one problem stops the whole batch's step
-                step = np.full_like(x, np.nan)
+            cavity = cavities(gram, x[:, :k], x[:, k:])
+            law = tilt(cavity, lower[live], upper[live])
+            step = np.concatenate(matched_sites(cavity, law), axis=1) - x
             size = (abs(step) / (1 + abs(x))).max(axis=1)
             better = size < change[live]
             idle = np.where(better, 0, idle + 1)
@@ -209,6 +207,16 @@ class _Path:
         g1 = ((a22 * c1 - a12 * c2) / determinant)[:, None]
         g2 = ((a11 * c2 - a12 * c1) / determinant)[:, None]
         return g1 * (x1 + length * f1) + g2 * (x2 + length * f2)
+
+
+def _inverse(matrices: Array, xp: Module) -> Array:
+    """Inverses; NaN for those matrices of a batch that overflow has made singular."""
+    try:
+        return xp.linalg.inv(matrices)
+    except np.linalg.LinAlgError:
+        regular = abs(np.linalg.slogdet(matrices)[0])[..., None, None] == 1
+        inverses = np.linalg.inv(np.where(regular, matrices, np.eye(matrices.shape[-1])))
+        return np.where(regular, inverses, np.nan)
 
 
 def sweep_flops(k: int) -> int:

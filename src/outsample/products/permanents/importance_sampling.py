@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 from jaxtyping import Float64
@@ -54,7 +54,7 @@ class SequentialImportanceSampling(Estimator):
         >>> import torch
         >>> ones = Permanent(torch.ones(6, 6, dtype=torch.float64))
         >>> SequentialImportanceSampling(samples=100).estimate(ones).value
-        tensor(1., dtype=torch.float64)
+        tensor(1.0000, dtype=torch.float64)
     """
 
     samples: int = 10_000
@@ -90,16 +90,6 @@ class SequentialImportanceSampling(Estimator):
 
         Raises:
             UnsupportedProblem: if the sampler does not take this problem.
-        """
-        return cast(SampledPermanent, super().estimate(problem, explanation))
-
-    def estimate(
-        self, problem: Problem, explanation: Explanation | None = None
-    ) -> SampledPermanent:
-        """Estimate perm(A) / n! by averaging weights; samplers use no explanation.
-
-        Raises:
-            UnsupportedProblem: if the problem is no permanent, or has negative entries.
         """
         return cast(SampledPermanent, super().estimate(problem, explanation))
 

@@ -14,6 +14,9 @@ from outsample.problem import Problem
 from outsample.products.permanents.dynamic_programming import LARGEST, Scaled, permanent
 from outsample.products.permanents.scaling import has_perfect_matching, plain_array
 
+#: Rows up to which degree 2 takes well under a second.
+_QUADRATIC_ROWS = 300
+
 
 class Permanent(Problem):
     """Average over uniform permutations x of M(x) = Π_i A[i, x(i)], which is perm(A) / n!.
@@ -115,15 +118,30 @@ class Permanent(Problem):
         return found
 
     def variance_given(self, mean: Tensor) -> Tensor | None:
-        """Var M(x) = perm(A∘A) / n! - mean², shape (); None for n > 24."""
-        if self.size > LARGEST:
-            return None
+        """Var M(x) = perm(A∘A) / n! - mean², shape ().
+
+        Exact for n <= 24 and for 0/1 matrices.  Else perm(A∘A) is an estimate of degree 2 (of
+        degree 1 beyond 300 rows), and the answer is None if that is not to be trusted.
+        """
+        mean = mean.detach()
         plain = plain_array(self.matrix)
+        if ((plain == 0) | (plain == 1)).all():
+            return mean * (1 - mean)
         # Squares leave the range of numbers twice as soon.
         exponents = np.frexp(np.abs(plain).max(1))[1]
-        squares = permanent(np.ldexp(plain, -exponents[:, None]) ** 2)
-        total = squares._replace(exponent=squares.exponent + 2 * int(exponents.sum()))
-        return (self._average(total) - mean.detach() ** 2).clamp_min(0)
+        squares = Permanent(np.ldexp(plain, -exponents[:, None]) ** 2)
+        shift = 2 * int(exponents.sum())
+        if self.size <= LARGEST:
+            total = squares.exact_permanent()
+            second = self._average(total._replace(exponent=total.exponent + shift))
+            return (second - mean**2).clamp_min(0)
+        from outsample.products.permanents.harmonic_head import project
+
+        found = project(squares, degree=2 if self.size <= _QUADRATIC_ROWS else 1, scaling="shrunk")
+        if found.trust != "ok" or found.log_value is None:
+            return None
+        second = (found.log_value + shift * math.log(2)).exp().to(mean)
+        return (second - mean**2).clamp_min(0)
 
     def sampled_truth(self, samples: int, seed: int) -> tuple[Tensor, Tensor] | None:
         """Sequential importance sampling, for nonnegative matrices; else None.
