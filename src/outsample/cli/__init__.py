@@ -11,6 +11,7 @@ from outsample.cli import (
     doctor,
     estimate,
     export,
+    halfspaces,
     msp,
     permanent,
     report,
@@ -33,6 +34,7 @@ app.command("estimate")(estimate.estimate)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
+app.command("halfspaces")(halfspaces.halfspaces)
 app.command("msp")(msp.msp)
 app.command("permanent")(permanent.permanent)
 app.command("report")(report.report)

@@ -14,10 +14,8 @@ from outsample.comparison.trained import TrainedFamily, TrainedProblem, Training
 from outsample.errors import InputError
 from outsample.estimator import positive_integer
 from outsample.products.halfspaces import HalfspaceIntersection
-from outsample.products.halfspaces.learned import GradientSketch, ObservedIntersection
+from outsample.products.halfspaces.learned import ObservedIntersection
 
-#: Rows of the sketch of gradients for each teacher direction.
-_SKETCH_ROWS = 4
 #: Trained perceptrons kept: the methods of a comparison take turns on one problem.
 _KEPT = 4
 
@@ -26,11 +24,11 @@ class LearnedIntersection(ObservedIntersection, TrainedProblem):
     """P(v_i · x >= c_i for all i): learned normals v, and thresholds c as the context."""
 
     def __init__(
-        self, training: Training, normals: Tensor, offsets: Tensor, sketch: GradientSketch
+        self, training: Training, normals: Tensor, average: Tensor, offsets: Tensor
     ) -> None:
         super().__init__(normals, offsets)
         self.training = training
-        self.sketch = sketch
+        self.average = average
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,14 @@ class LearnedHalfspaces(TrainedFamily):
         run = seed if self.network is None else self.network
         # Neither the thresholds nor who shares the run changes the run.
         alike = dataclasses.replace(self, offset_scale=1.0, network=None)
-        normals, training, sketch = _trained(alike, run)
+        normals, average, training = _trained(alike, run)
         generator = torch.Generator().manual_seed(derive_seed("LearnedHalfspaces context", seed))
         normal = torch.randn(self.count, generator=generator, dtype=torch.float64)
-        return LearnedIntersection(training, normals, self.offset_scale * normal, sketch)
+        return LearnedIntersection(training, normals, average, self.offset_scale * normal)
 
 
 @lru_cache(maxsize=_KEPT)
-def _trained(family: LearnedHalfspaces, seed: int) -> tuple[Tensor, Training, GradientSketch]:
+def _trained(family: LearnedHalfspaces, seed: int) -> tuple[Tensor, Tensor, Training]:
     generator = torch.Generator().manual_seed(derive_seed("LearnedHalfspaces training", seed))
     k, n, r = family.count, family.dimension, family.teacher_directions
 
@@ -128,17 +126,17 @@ def _trained(family: LearnedHalfspaces, seed: int) -> tuple[Tensor, Training, Gr
     mixing[:, 0] += 1
     teachers = mixing @ shared
     weights = draw(k, n) / (10 * math.sqrt(n))
-    sketch = GradientSketch(n, min(_SKETCH_ROWS * r, n))
+    total = torch.zeros_like(weights)
     start = time.perf_counter()
     for _ in range(family.steps):
         x = draw(family.batch, n)
         flipped = torch.rand(family.batch, k, generator=generator) < family.label_noise
         labels = ((x @ teachers.T > 0) ^ flipped).double()
         errors = torch.sigmoid(x @ weights.T) - labels
-        gradients = errors.T @ x / family.batch
-        sketch.see(gradients)
-        weights -= family.rate * gradients
+        weights -= family.rate * (errors.T @ x) / family.batch
+        total += weights
     seconds = time.perf_counter() - start
     normals = weights / weights.norm(dim=1, keepdim=True)
-    flops = family.steps * family.batch * k * (4 * n + 16)
-    return normals, Training(HalfspaceIntersection(normals), k * n, seconds, flops), sketch
+    flops = family.steps * (family.batch * k * (4 * n + 16) + 3 * k * n)
+    training = Training(HalfspaceIntersection(normals), k * n, seconds, flops)
+    return normals, total / family.steps, training

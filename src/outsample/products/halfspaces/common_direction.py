@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, logsumexp
 
 from outsample.cost import report_flops
 from outsample.distributions import Gaussian
@@ -39,6 +39,7 @@ from outsample.products.halfspaces.expectation_propagation import (
     refusal,
     to_numpy,
 )
+from outsample.products.halfspaces.least_distance import log_mass_bound
 from outsample.products.halfspaces.preparation import Prepared, prepare
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 from outsample.products.halfspaces.sites import SETTLED, cavities
@@ -144,20 +145,30 @@ class CommonDirection(Estimator):
             start,
             _LARGEST_CORRECTION,
         )
-        log_terms = grid.log_weights + found.log_values
-        log_terms = np.where(np.isfinite(log_terms), log_terms, -np.inf)
-        peak = log_terms.max()
-        terms = np.exp(log_terms - peak)
-        weights = terms / terms.sum()
         kernel = whole.flops + found.flops + 90 * grid.tried * len(lower)
         kernel += factor_flops(len(lower)) if explanation is None else 0
+        settled = (found.sites.change < SETTLED) & np.isfinite(found.log_values)
+        # Far out, propagation may fail where there is next to no mass: bounds tell.
+        bounds = grid.log_weights[~settled] + [
+            log_mass_bound(gram - removed, lower - s, upper - s) for s in shifts[~settled]
+        ]
+        kernel += int((~settled).sum()) * 10 * len(lower) ** 3
+        if settled.any():
+            found, shifts = found.only(settled), shifts[settled]
+            grid = Grid(grid.nodes[settled], grid.log_weights[settled], grid.tried)
+            log_terms = grid.log_weights + found.log_values
+        else:
+            log_terms, bounds = bounds, bounds + math.inf
+        log_p = float(np.asarray(logsumexp(log_terms)))
+        weights = np.exp(log_terms - log_p)
+        lost = float(np.exp(bounds - log_p).sum())
         report_flops(kernel, "common_direction")
         directions = ready.directions.cpu().numpy()
-        trust, reasons = _judge(found, weights)
+        trust, reasons = _judge(found, weights, lost)
         return make_estimate(
             problem,
             ready,
-            float(peak + math.log(terms.sum())),
+            log_p,
             found.linearisation(weights, shifts, removed),
             Mixture(
                 directions=directions,
@@ -268,13 +279,12 @@ def _of_share(figures: Vector, weights: Vector) -> float:
     return float(figures[weights > _SHARE].max())
 
 
-def _judge(found: Propagated, weights: Vector) -> tuple[Trust, tuple[str, ...]]:
+def _judge(found: Propagated, weights: Vector, lost: float) -> tuple[Trust, tuple[str, ...]]:
     reasons: list[str] = []
     grades: list[Trust] = []
-    unsettled = float(weights @ ~(found.sites.change < SETTLED))
-    if unsettled > _SHARE:
+    if lost > _SHARE:
         grades.append("unreliable")
-        reasons.append(f"the sites did not converge at nodes with a share of {unsettled:.2g} of p")
+        reasons.append(f"the sites did not converge at nodes with a share of up to {lost:.2g} of p")
     correlated = float(weights @ (found.correlation > _REMAINING))
     if correlated > _CORRELATED_SHARE:
         grades.append("low_confidence")

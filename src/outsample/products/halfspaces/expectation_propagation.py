@@ -1,7 +1,7 @@
 """Expectation propagation for intersections of halfspaces, with Hermite corrections."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -159,6 +159,24 @@ class Propagated:
     corrected: Vector
     with_third: bool
     flops: int
+
+    def only(self, kept: NDArray[np.bool_]) -> "Propagated":
+        """Some problems of the batch."""
+        sites = self.sites._replace(
+            precision=self.sites.precision[kept],
+            shift=self.sites.shift[kept],
+            change=self.sites.change[kept],
+        )
+        return replace(
+            self,
+            sites=sites,
+            log_values=self.log_values[kept],
+            second=self.second[kept],
+            third=self.third[kept],
+            correlation=self.correlation[kept],
+            degree=self.degree[kept],
+            corrected=self.corrected[kept],
+        )
 
     def linearisation(self, weights: Vector, shifts: Vector, removed: Vector) -> Linearisation:
         """Where to differentiate Σ_q weights_q log p_q."""
