@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from outsample.comparison.learned_halfspaces import LearnedHalfspaces
 from outsample.comparison.random_halfspaces import RandomHalfspaces
 from outsample.comparison.random_permanent import RandomPermanent
 from outsample.comparison.seeds import derive_seed
@@ -23,6 +24,7 @@ from outsample.problem import Family, Problem
 __all__ = [
     "WEIGHT_SCALES",
     "Fixed",
+    "LearnedHalfspaces",
     "RandomHalfspaces",
     "RandomMLP",
     "RandomPermanent",

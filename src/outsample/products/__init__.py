@@ -6,11 +6,13 @@ One idea serves all three: multiply in one factor exactly, project on low degree
 from outsample.products.cnf import SatisfyingEstimate, SatisfyingFraction
 from outsample.products.halfspaces import (
     CommonDirection,
+    DirectionExplainer,
     Directions,
     ExpectationPropagation,
     Genz,
     HalfspaceEstimate,
     HalfspaceIntersection,
+    ObservedIntersection,
 )
 from outsample.products.permanents import (
     Permanent,
@@ -23,11 +25,13 @@ from outsample.products.recommended import recommended
 
 __all__ = [
     "CommonDirection",
+    "DirectionExplainer",
     "Directions",
     "ExpectationPropagation",
     "Genz",
     "HalfspaceEstimate",
     "HalfspaceIntersection",
+    "ObservedIntersection",
     "Permanent",
     "PermanentEstimate",
     "Projection",
