@@ -69,8 +69,8 @@ def study(count: int) -> dict[str, Any]:
             "ms": float(np.median(ms)),
         }
     # Simple Monte Carlo at the same FLOPs: its error is known without running it.
-    k, n = problem.normals.shape
-    rows["sampling, equal FLOPs"] = {"eqN": rows["explained"]["flops"] / (2 * n * k + k)}
+    sample = count * (2 * ou.families.LearnedHalfspaces().dimension + 1)
+    rows["sampling, equal FLOPs"] = {"eqN": rows["explained"]["flops"] / sample}
     cheaper = {
         name: row["eqN"]
         for name, row in rows.items()

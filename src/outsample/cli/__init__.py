@@ -1,4 +1,4 @@
-"""The command line: ``outsample demo``, ``estimate``, ``compare`` and ``doctor``."""
+"""The command line: ``outsample`` and its commands, one a module."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from outsample.cli import (
+    cnf,
     compare,
     demo,
     doctor,
@@ -20,7 +21,8 @@ from outsample.cli import (
 
 app = typer.Typer(
     name="outsample",
-    help="Estimate the expected output of a network from its structure, and compare with sampling.",
+    help="Estimate the expected output of a network or another function from its structure, and "
+    "compare with sampling.",
     epilog="Exit codes: 0 done, 1 an estimator or a check failed, 2 bad usage or input, "
     "130 interrupted.",
     no_args_is_help=True,
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("estimate")(estimate.estimate)
+app.command("cnf")(cnf.cnf)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)

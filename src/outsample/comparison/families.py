@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from outsample.comparison.learned_halfspaces import LearnedHalfspaces
+from outsample.comparison.random_cnf import RandomCNF
 from outsample.comparison.random_halfspaces import RandomHalfspaces
 from outsample.comparison.random_permanent import RandomPermanent
 from outsample.comparison.seeds import derive_seed
@@ -25,6 +26,7 @@ __all__ = [
     "WEIGHT_SCALES",
     "Fixed",
     "LearnedHalfspaces",
+    "RandomCNF",
     "RandomHalfspaces",
     "RandomMLP",
     "RandomPermanent",

@@ -6,6 +6,7 @@ opposite up to round-off become one factor with a lower and an upper limit.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -16,6 +17,10 @@ from outsample.products.halfspaces.problem import HalfspaceIntersection
 #: Normals at a smaller angle (in radians: a correlation of 1 - 1e-6) are taken for one; costs about
 #: 0.3 % of p at the limit.
 _SAME = 2e-6**0.5
+#: Slabs and limits far out feel a smaller angle: it must be this many times less than their width.
+_WIDE = 8.0
+#: Angles that are round-off of zero, for normals in double and in single precision.
+_ROUND_OFF = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
         same: the angle in radians, small, below which normals (or their opposites) are merged.
     """
     v, b = problem.normals.double(), problem.offsets.double()
+    with torch.no_grad():
+        unit = v.abs().amax(dim=1)
+        unit = torch.where(unit > 0, unit, 1)
+    v, b = v / unit[:, None], b / unit  # squares of very long or short normals leave float64
+    slack = b.detach().abs()
     law = problem.inputs
     if isinstance(law, Gaussian):
         scale, mean = law.scale.double(), law.mean.double()
@@ -73,54 +83,64 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
         spread = v @ scale if scale.dim() == 2 else v * scale
         gram = spread @ v.T
         with torch.no_grad():
+            slack = slack + v.abs() @ mean.abs()
             if scale.dim() == 2:
                 directions = v @ law.to(torch.float64, v.device).square_root()
+                cancelled = ((v.abs() @ scale.abs()) * v.abs()).sum(1)
             else:
                 directions = v * scale.sqrt()
-            size = v.square().sum(1) * scale.abs().max()
+                cancelled = torch.zeros_like(b)  # a sum of squares: nothing cancels
     else:
-        gram, directions, size = v @ v.T, v.detach(), v.detach().square().sum(1)
+        gram, directions, cancelled = v @ v.T, v.detach(), torch.zeros_like(b)
     variance = gram.diagonal()
-    flat = variance.detach() <= 1e-14 * size  # v · x does not vary, up to round-off
+    flat = variance.detach() <= 1e-14 * cancelled  # v · x does not vary, up to round-off
+    empty = bool((flat & (b.detach() > 1e-14 * slack)).any())
     kept = ~flat & (b.detach() > -torch.inf)
-    empty = bool((flat & (b.detach() > 0)).any())
     rows = kept.nonzero()[:, 0]
     deviation = variance[rows].sqrt()
-    gram = gram[rows][:, rows] / (deviation[:, None] * deviation)
+    gram = gram[rows][:, rows] / deviation[:, None] / deviation
     directions = directions[rows] / deviation.detach()[:, None]
     lower = b[rows] / deviation
+    empty = empty or bool((lower.detach() == torch.inf).any())  # beyond all that float64 can tell
     whole = Prepared(
         directions=directions.detach(),
         gram=gram,
         lower=lower,
         upper=torch.full_like(lower, torch.inf),
         rows=rows,
-        deviation=deviation,
+        deviation=unit[rows] * deviation,
         empty=empty,
         dropped=v.shape[0] - len(rows),
         merged=0,
     )
-    return _merge(whole, same)
+    return _merge(whole, same, _ROUND_OFF.get(problem.dtype, 0.0))
 
 
-def _merge(whole: Prepared, same: float) -> Prepared:
+def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
     """One factor for each class of equal or opposite normals."""
-    r, v = whole.gram.detach(), whole.directions
     close = 1 - same**2 - 1e-12  # a first test, which leaves room for round-off in r
     if whole.largest_correlation <= close:
         return whole
+    r, v = whole.gram.detach().cpu().numpy(), whole.directions.cpu().numpy()
+    limits = whole.lower.tolist()
     heads: list[int] = []
     lower: list[Tensor] = []
     upper: list[Tensor] = []
+
+    def fits(i: int, p: int) -> bool:
+        """Whether factor i may join class p."""
+        head, low, high = heads[p], float(lower[p].detach()), float(upper[p].detach())
+        angle = float(np.linalg.norm(v[i] - np.sign(r[i, head]) * v[head]))
+        if r[i, head] > 0:
+            low = max(low, limits[i])
+        else:
+            high = min(high, -limits[i])
+        alike = angle * max(1, limits[i]) < same and _WIDE * angle < high - low
+        return angle < same and (angle < round_off or alike)
+
     for i in range(whole.factors):
-        of = next(
-            (
-                p
-                for p, head in enumerate(heads)
-                if abs(r[i, head]) > close and (v[i] - r[i, head].sign() * v[head]).norm() < same
-            ),
-            None,
-        )
+        near = np.flatnonzero(abs(r[i, heads]) > close)
+        of = next((p for p in near.tolist() if fits(i, p)), None)
         if of is None:
             heads.append(i)
             lower.append(whole.lower[i])
