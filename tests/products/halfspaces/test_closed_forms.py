@@ -207,3 +207,9 @@ def test_gradients(k: int) -> None:
     parts = [randn(k, 4, seed=4), b, randn(4, seed=2) / 4, torch.eye(4) + randn(4, 4, seed=3) / 4]
     parts = [p.double().clone().requires_grad_() for p in parts]
     assert torch.autograd.gradcheck(value, parts, eps=1e-6, atol=1e-8)
+
+
+def test_offsets_that_the_mean_cancels_are_central_up_to_round_off() -> None:
+    v, mean = randn(3, 4), randn(4, seed=3)
+    nudged = v @ mean * (1 + 2e-16)
+    assert exact(v, nudged, ou.Gaussian(mean)) == pytest.approx(exact(v), abs=1e-14)

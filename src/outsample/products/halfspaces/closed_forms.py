@@ -28,6 +28,8 @@ from outsample.products.halfspaces.problem import HalfspaceIntersection
 
 #: Correlations, and angles between normals, below these are round-off of zero.
 _ROUND_OFF, _SAME = 1e-15, 1e-14
+#: Limits below this are round-off of zero: offsets that a mean cancels.
+_CENTRE = 4e-15
 #: Beyond this φ underflows; panels of this width are short enough for 16 points.
 _RANGE, _PANEL = 39.0, 0.5
 #: As good as infinite, but times zero it is zero, which gradients need.
@@ -76,9 +78,9 @@ def _is_closed(prepared: Prepared, group: list[int]) -> bool:
 
 
 def _is_central(prepared: Prepared, group: list[int]) -> bool:
-    """Whether every factor of the group is a half-line that starts at 0."""
+    """Whether every factor of the group is a half-line that starts at 0, up to round-off."""
     lower, upper = prepared.lower.detach()[group], prepared.upper.detach()[group]
-    return bool((lower == 0).all() and (upper == torch.inf).all())
+    return bool((lower.abs() <= _CENTRE).all() and (upper == torch.inf).all())
 
 
 def _probability(problem: HalfspaceIntersection, prepared: Prepared, group: list[int]) -> Tensor:

@@ -25,6 +25,7 @@ from outsample.products.halfspaces.corrections import (
 from outsample.products.halfspaces.estimate import HalfspaceEstimate, Mixture
 from outsample.products.halfspaces.feasibility import is_empty
 from outsample.products.halfspaces.implicit_gradient import Linearisation, LogProbability
+from outsample.products.halfspaces.least_distance import log_mass_bound
 from outsample.products.halfspaces.preparation import Prepared, prepare
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 from outsample.products.halfspaces.sites import (
@@ -46,8 +47,12 @@ Corrections = Literal["D2", "D3"] | None
 _FOR_THIRD, _FOR_SECOND = 0.45, 0.6
 #: Highest degree of D2 beyond that correlation, where the series soon turns.
 _LOW_DEGREE = 4
-#: Corrections larger than this say that the expansion fails.
-_LARGE = 0.3
+#: Corrections larger than this say that the expansion fails; still larger ones are left out.
+_LARGE, _LARGEST = 0.3, 1.0
+#: D2 and D3 beyond which 20 and more equally correlated normals have shown errors of 2 % and more.
+_DOUBTFUL = 0.1, 0.02
+#: Changes of sites beyond which what they give is not an approximation.
+_LOST = 0.1
 #: Corrections to log p that are no cause for doubt, whatever their ratio.
 _SMALL = 1e-3
 #: Normals with a correlation beyond this, yet not merged, make this method 7-20 % wrong.
@@ -111,14 +116,19 @@ class ExpectationPropagation(Estimator):
         if certain is not None:
             return certain
         gram, lower, upper = to_numpy(ready)
-        found = propagate(gram, lower[None], upper[None], self.corrections)
-        report_flops(found.flops, "expectation_propagation")
-        k = len(lower)
+        found = propagate(
+            gram, lower[None], upper[None], self.corrections, largest_correction=_LARGEST
+        )
+        k, log_p, kernel = len(lower), float(found.log_values[0]), found.flops
+        if not found.sites.change[0] < _LOST:
+            log_p = log_mass_bound(gram, lower, upper)
+            kernel += 10 * k**3
+        report_flops(kernel, "expectation_propagation")
         trust, reasons = _judge(ready, found, self.corrections)
         return make_estimate(
             problem,
             ready,
-            float(found.log_values[0]),
+            log_p,
             found.linearisation(np.ones(1), np.zeros((1, k)), np.zeros((k, k))),
             Mixture(
                 directions=ready.directions.cpu().numpy(),
@@ -139,7 +149,7 @@ class ExpectationPropagation(Estimator):
                 "D2": float(found.second[0]),
                 "D3": float(found.third[0]),
             },
-            kernel_flops=work + found.flops,
+            kernel_flops=work + kernel,
         )
 
 
@@ -273,7 +283,7 @@ def preparation_flops(problem: HalfspaceIntersection) -> int:
     k, n = problem.normals.shape
     law = problem.inputs
     dense = isinstance(law, Gaussian) and law.scale.dim() == 2
-    return 2 * k * k * n + 6 * k * n + (4 * k * n * n if dense else 0)
+    return 2 * k * k * n + 6 * k * n + (6 * k * n * n if dense else 0)
 
 
 def diagnostics_of(ready: Prepared) -> dict[str, Any]:
@@ -293,7 +303,7 @@ def certain_estimate(
     n = problem.normals.shape[1]
     log_value = problem.normals.new_tensor(-math.inf if empty else 0.0)
     # A certain answer has derivatives too: zeros.
-    log_value = log_value + 0 * sum(t.sum() for t in problem.tensors() if t.requires_grad)
+    log_value = log_value + sum(t.flatten()[:0].sum() for t in problem.tensors() if t.requires_grad)
     none = np.zeros((1, 0))
     everything = Mixture(np.zeros((0, n)), np.zeros((0, n)), np.ones(1), none, none, none)
     return HalfspaceEstimate(
@@ -314,16 +324,19 @@ def make_estimate(
     mixture: Mixture,
     **fields: Any,
 ) -> HalfspaceEstimate:
-    """An estimate in the problem's dtype, with gradients if any input asks for them."""
+    """An estimate in the problem's dtype, with gradients if any input asks for them.
+
+    Corrections may take a probability near 1 beyond it; it is cut there.
+    """
+    log_value = float(np.minimum(log_value, 0.0))  # keeps NaN
     inputs = (ready.gram, ready.lower, ready.upper)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         log_p = torch.as_tensor(LogProbability.apply(*inputs, log_value, at))
     else:
         log_p = ready.gram.new_tensor(log_value)
-    log_p = log_p.to(problem.normals)
     return HalfspaceEstimate(
-        value=log_p.exp(),
-        log_value=log_p,
+        value=log_p.exp().to(problem.normals),
+        log_value=log_p.to(problem.normals),
         sign=torch.ones_like(log_p.detach()),
         _mixture=mixture,
         **fields,
@@ -350,7 +363,8 @@ def _judge(
         )
     if not change < SETTLED:
         grades.append("unreliable")
-        reasons.append(f"the sites still change by {change:.2g} after {found.sites.sweeps} sweeps")
+        instead = "" if change < _LOST else "; the value is no more than an upper bound"
+        reasons.append(f"the sites did not converge, with changes of {change:.2g}{instead}")
     if r > _FOR_SECOND:
         grades.append("low_confidence")
         reasons.append(
@@ -363,10 +377,20 @@ def _judge(
             f"factors stay correlated up to {r:.2f}, beyond {_FOR_THIRD}, where D3 is no better "
             "than D2; try corrections='D2' or CommonDirection"
         )
-    if abs(second) > _LARGE:
+    if not abs(second) <= _LARGE:
         grades.append("unreliable")
-        reasons.append(f"the correction D2 = {second:.2g} is too large for a series")
+        left_out = "" if found.corrected[0] else "; it is left out"
+        reasons.append(f"the correction D2 = {second:.2g} is too large for a series{left_out}")
+    elif abs(second) > _DOUBTFUL[0] or abs(third) > _DOUBTFUL[1]:
+        grades.append("low_confidence")
+        reasons.append(
+            f"the corrections D2 = {second:.2g} and D3 = {third:.2g} are not small, and what comes "
+            "after them may be several per cent; try CommonDirection"
+        )
     if abs(third) > max(abs(second) / 2, _SMALL):
         grades.append("low_confidence")
         reasons.append(f"D3 = {third:.2g} is not small beside D2 = {second:.2g}")
+    if found.log_values[0] > _SMALL:
+        grades.append("low_confidence")
+        reasons.append(f"log p = {found.log_values[0]:.2g} with corrections, cut to 0")
     return worst_trust(*grades), tuple(reasons)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 #: The conditions are contradictory if a combination of them vanishes up to this.
-_VANISHES = 1e-10
+_VANISHES = 1e-13
 #: A Gram matrix whose Cholesky factor has no smaller pivot has independent normals.
 _INDEPENDENT = 1e-4
 
@@ -33,6 +33,8 @@ def is_empty(
     if bool((lower < 0).all() and (upper > 0).all()) or _independent(gram, directions.shape[1]):
         return False
     below, above = lower > -np.inf, upper < np.inf
+    size = max(abs(lower[below]).max(initial=0), abs(upper[above]).max(initial=0)) or 1.0
+    lower, upper = lower / size, upper / size  # a change of the unit of length
     rows = np.concatenate(
         [
             np.column_stack([directions[below], -lower[below]]),

@@ -15,12 +15,15 @@ from outsample.distributions import Gaussian
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 
 #: Normals at a smaller angle (in radians: a correlation of 1 - 1e-6) are taken for one; costs about
-#: 0.3 % of p at the limit.
+#: 0.5 % of p at the limit.
 _SAME = 2e-6**0.5
-#: Slabs and limits far out feel a smaller angle: it must be this many times less than their width.
-_WIDE = 8.0
-#: Angles that are round-off of zero, for normals in double and in single precision.
-_ROUND_OFF = {torch.float64: 1e-12, torch.float32: 1e-6}
+#: Limits further out than this feel smaller angles, as do intervals: one must be this many times
+#: less than their width.
+_OUT, _WIDE = 10.0, 8.0
+#: Limits whose squares leave float64.
+_FAR = 1e154
+#: Angles that are round-off of zero, at least, and in units of the precision of the normals.
+_ROUND_OFF, _EPSILONS = 1e-12, 10
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
     """
     v, b = problem.normals.double(), problem.offsets.double()
     with torch.no_grad():
-        unit = v.abs().amax(dim=1)
-        unit = torch.where(unit > 0, unit, 1)
+        largest = v.abs().amax(dim=1)
+        unit = largest / (2 * largest.frexp().mantissa)  # a power of 2: without round-off
+        unit = torch.where(largest > 0, unit, 1)
     v, b = v / unit[:, None], b / unit  # squares of very long or short normals leave float64
     slack = b.detach().abs()
     law = problem.inputs
@@ -101,7 +105,7 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
     gram = gram[rows][:, rows] / deviation[:, None] / deviation
     directions = directions[rows] / deviation.detach()[:, None]
     lower = b[rows] / deviation
-    empty = empty or bool((lower.detach() == torch.inf).any())  # beyond all that float64 can tell
+    empty = empty or bool((lower.detach() > _FAR).any())  # log p is beyond float64
     whole = Prepared(
         directions=directions.detach(),
         gram=gram,
@@ -113,7 +117,7 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
         dropped=v.shape[0] - len(rows),
         merged=0,
     )
-    return _merge(whole, same, _ROUND_OFF.get(problem.dtype, 0.0))
+    return _merge(whole, same, max(_ROUND_OFF, _EPSILONS * torch.finfo(problem.dtype).eps))
 
 
 def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
@@ -135,7 +139,7 @@ def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
             low = max(low, limits[i])
         else:
             high = min(high, -limits[i])
-        alike = angle * max(1, limits[i]) < same and _WIDE * angle < high - low
+        alike = angle * max(1, limits[i] / _OUT) < same and _WIDE * angle < high - low
         return angle < same and (angle < round_off or alike)
 
     for i in range(whole.factors):
