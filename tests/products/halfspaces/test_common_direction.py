@@ -1,5 +1,8 @@
 """Integration over a common direction: against one-dimensional integrals, its own nodes, Genz."""
 
+# The truncated moments belong to the estimate of halfspaces, which the signature does not tell.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 import math
 

@@ -1,5 +1,8 @@
 """Moments of mixtures of Gaussians with sites, by dense inverses; and from z to x."""
 
+# The truncated moments belong to the estimate of halfspaces, which the signature does not tell.
+# pyright: reportAttributeAccessIssue=false
+
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,8 @@
 """Expectation propagation: right where it says so, doubtful where it says so, differentiable."""
 
+# The truncated moments belong to the estimate of halfspaces, which the signature does not tell.
+# pyright: reportAttributeAccessIssue=false
+
 import math
 from collections.abc import Callable
 

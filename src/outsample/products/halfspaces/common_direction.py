@@ -73,6 +73,8 @@ class CommonDirection(Estimator):
     explain most of the correlations between normals.  Where a normal is nearly a common
     direction, the coordinate is blurred a little, so that the integrand has no step.
 
+    Gradients hold the common directions fixed, which is right up to the error of the method.
+
     Args:
         nodes: nodes along each direction; None picks the step.
         corrections: of the inner expectation propagation.
@@ -131,6 +133,8 @@ class CommonDirection(Estimator):
         loadings = self._loadings(problem, ready, gram, explanation)
         whole = propagate(gram, lower[None], upper[None], None)
         grid = place_nodes(gram, lower, upper, loadings, whole, self.nodes)
+        if not (len(grid.nodes) and np.isfinite(whole.log_values).all()):
+            return _bounded(problem, ready, whole, work + whole.flops)
         removed = loadings @ loadings.T
         shifts = grid.nodes @ loadings.T
         start = (
@@ -158,10 +162,10 @@ class CommonDirection(Estimator):
             grid = Grid(grid.nodes[settled], grid.log_weights[settled], grid.tried)
             log_terms = grid.log_weights + found.log_values
         else:
-            log_terms, bounds = bounds, bounds + math.inf
+            return _bounded(problem, ready, whole, work + kernel)
         log_p = float(np.asarray(logsumexp(log_terms)))
         weights = np.exp(log_terms - log_p)
-        lost = float(np.exp(bounds - log_p).sum())
+        lost = float(np.exp(np.minimum(bounds - log_p, 0.0)).sum())
         report_flops(kernel, "common_direction")
         directions = ready.directions.cpu().numpy()
         trust, reasons = _judge(found, weights, lost)
@@ -214,6 +218,32 @@ class CommonDirection(Estimator):
                 "to 3, for the nodes form a grid over them"
             )
         return loadings_of(explanation, root, ready.directions.cpu().numpy(), gram)
+
+
+def _bounded(
+    problem: HalfspaceIntersection, ready: Prepared, whole: Propagated, flops: int
+) -> HalfspaceEstimate:
+    """The upper bound on p, where propagation converged at no node."""
+    gram, lower, upper = to_numpy(ready)
+    k, n = len(lower), ready.directions.shape[1]
+    return make_estimate(
+        problem,
+        ready,
+        log_mass_bound(gram, lower, upper),
+        whole.linearisation(np.ones(1), np.zeros((1, k)), np.zeros((k, k))),
+        Mixture(
+            directions=ready.directions.cpu().numpy(),
+            axes=np.zeros((0, n)),
+            weights=np.ones(1),
+            nodes=np.zeros((1, 0)),
+            precision=whole.sites.precision,
+            shift=whole.sites.shift,
+        ),
+        trust="unreliable",
+        reasons=("the sites converged at no node; the value is no more than an upper bound",),
+        diagnostics={**diagnostics_of(ready), "nodes": 0},
+        kernel_flops=flops + 10 * k**3,
+    )
 
 
 @dataclass(frozen=True)
