@@ -119,7 +119,7 @@ class _Tree:
         branch, clause = np.nonzero(self._free > 0)
         free = self._truth[branch, :, clause] == 0
         literals = np.where(free, (self._sign * (self._place + 1)).T[clause], 0)
-        if len(self.values) > 1:
+        if self.values[:, :-1].any():  # also if contradictions left a single branch
             # Variables are in order within clauses: free literals first, and equal are equal.
             literals = np.take_along_axis(literals, np.argsort(~free, axis=1, kind="stable"), 1)
             order = np.lexsort((*literals.T, branch))
