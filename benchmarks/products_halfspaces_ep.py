@@ -1,6 +1,6 @@
 """Halfspace probabilities by expectation propagation, against Genz's method and sampling.
 
-Parts: ``rows`` (the random intersections of the table in docs/theory/halfspaces_ep.md: error as
+Parts: ``rows`` (the random intersections of an earlier implementation's table: error as
 the number of samples that would have it, and milliseconds, beside Genz at equal time), ``common``
 (strongly correlated normals: CommonDirection beside Genz), ``general`` (normals from N(mu, Sigma)),
 ``large`` (100 halfspaces in 200 dimensions) and ``sampling`` (simple Monte Carlo at equal FLOPs and
