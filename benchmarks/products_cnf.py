@@ -17,12 +17,11 @@ Formulas are those of ``RandomCNF``, seeds 3000, 3001, …  One thread; about 8 
     OMP_NUM_THREADS=1 python benchmarks/products_cnf.py --only large
 """
 
-import argparse
 import json
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, cast
@@ -31,10 +30,9 @@ import numpy as np
 import torch
 
 import outsample as ou
-from common import machine, write_results
+from common import Part, run_parts
 from outsample.comparison.cells import evaluation_flops
 
-RESULTS = Path("benchmarks/results/products_cnf.json")
 FIGURE = Path("docs/images/cnf_breaking.png")
 SEED = 3000
 METHODS = {
@@ -95,7 +93,7 @@ def fraction(problem: ou.SatisfyingFraction) -> float:
     return float(cast(torch.Tensor, problem.exact()))
 
 
-def floors() -> dict[str, Any]:
+def floors() -> Iterator[dict[str, Any]]:
     """The table of errors, times and costs in samples."""
     rows: list[dict[str, Any]] = []
     for (n, m, k), (contexts, known) in FLOORS.items():
@@ -135,7 +133,7 @@ def floors() -> dict[str, Any]:
                 f"by FLOPs, {gains[1]:8.1e} by seconds; trusted {row['trusted']:.0%}",
                 flush=True,
             )
-    return {"rows": rows}
+            yield {"rows": rows}
 
 
 def _count(clauses: list[list[int]], n: int, answer: Any) -> None:
@@ -178,7 +176,7 @@ def approxmc(problem: ou.SatisfyingFraction) -> tuple[float, float]:
     return cells * 2.0 ** (hashes - mentioned), seconds
 
 
-def large() -> dict[str, Any]:
+def large() -> Iterator[dict[str, Any]]:
     """Relative errors beyond enumeration, with sampling's at the same time."""
     rows: list[dict[str, Any]] = []
     for n, ratio in SIZES + UNKNOWN:
@@ -225,10 +223,10 @@ def large() -> dict[str, Any]:
             row["spread_of_logs"] = spread
             print("    spread of logs", [f"{s:.2g}" for s in spread])
         rows.append(row)
-    return {"rows": rows}
+        yield {"rows": rows}
 
 
-def breaking() -> dict[str, Any]:
+def breaking() -> Iterator[dict[str, Any]]:
     """Relative error against the ratio of clauses to variables, and what trust saw."""
     n, rows = 20, []
     names = ("u2", "t2", "t3", "c3 t2", "c3 t3", "c6 t2")
@@ -268,7 +266,7 @@ def breaking() -> dict[str, Any]:
     print("breaks at", breaks, "loses to sampling at", loses, seen)
     result = {"n": n, "rows": rows, "breaks": breaks, "loses": loses, "trust": seen}
     draw(result)
-    return result
+    yield result
 
 
 def draw(result: dict[str, Any]) -> None:
@@ -304,22 +302,8 @@ def draw(result: dict[str, Any]) -> None:
     plt.close(figure)
 
 
-PARTS = {"floors": floors, "large": large, "breaking": breaking}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for part in options.only:
-        start = time.perf_counter()
-        found = PARTS[part]()
-        took = time.perf_counter() - start
-        results[part] = {"seed": SEED, "took_seconds": took, "machine": machine(), **found}
-        write_results(str(RESULTS), results)
+PARTS: dict[str, Part] = {"floors": floors, "large": large, "breaking": breaking}
 
 
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, "benchmarks/results/products_cnf.json", __doc__, seed=SEED)

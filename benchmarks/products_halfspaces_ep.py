@@ -9,11 +9,8 @@ seconds).  Truths are means of long Genz runs; their own noise is in the results
     OMP_NUM_THREADS=1 python benchmarks/products_halfspaces_ep.py --only rows
 """
 
-import argparse
-import json
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
 import outsample as ou
-from common import machine, write_results
+from common import Part, run_parts
 from outsample.products.halfspaces.common_direction import CommonDirection
 from outsample.products.halfspaces.directions import Directions
 from outsample.products.halfspaces.expectation_propagation import ExpectationPropagation
@@ -141,7 +138,7 @@ def run_estimator(
     return ms
 
 
-def rows() -> dict[str, Any]:
+def rows() -> Iterator[dict[str, Any]]:
     """The spec of each row, with and without corrections, beside Genz at the time of D3."""
     results = []
     for n, k, off, mu, contexts in ROWS:
@@ -160,10 +157,10 @@ def rows() -> dict[str, Any]:
             methods = table.methods()
             show(f"n={n} k={k} off={off} mu={mu} seed={seed}", methods)
             results.append({"n": n, "k": k, "off": off, "mu": mu, "seed": seed, **methods})
-    return {"rows": results}
+            yield {"rows": results}
 
 
-def common() -> dict[str, Any]:
+def common() -> Iterator[dict[str, Any]]:
     """Normals with a common direction: CommonDirection, told it or not, beside Genz."""
     n, k, contexts, results = 20, 8, 12, []
     for mu, off in COMMON:
@@ -190,10 +187,10 @@ def common() -> dict[str, Any]:
             methods = table.methods()
             show(f"common direction mu={mu} off={off} seed={seed}", methods)
             results.append({"n": n, "k": k, "off": off, "mu": mu, "seed": seed, **methods})
-    return {"rows": results}
+            yield {"rows": results}
 
 
-def general() -> dict[str, Any]:
+def general() -> Iterator[dict[str, Any]]:
     """Normals from N(0, Sigma) and N(mu, Sigma), the spectrum of Sigma a power law."""
     n, k, contexts, results = 20, 8, 12, []
     for power in (0.5, 1.0, 2.0):
@@ -219,10 +216,10 @@ def general() -> dict[str, Any]:
             methods = table.methods()
             show(f"power={power} mean={mean}", methods)
             results.append({"n": n, "k": k, "power": power, "mean": mean, **methods})
-    return {"rows": results}
+            yield {"rows": results}
 
 
-def large() -> dict[str, Any]:
+def large() -> Iterator[dict[str, Any]]:
     """100 halfspaces in 200 dimensions: log p of each method, and of two seeds of Genz."""
     v, b = context(np.random.default_rng(1000), 200, 100, 0.0, 0.0)
     problem = HalfspaceIntersection(v, b)
@@ -243,10 +240,10 @@ def large() -> dict[str, Any]:
         }
     for name, row in found.items():
         print(f"    {name:20s} log p {row['log_p']:.4f}  {row['ms']:.1f} ms")
-    return found
+    yield found
 
 
-def sampling() -> dict[str, Any]:
+def sampling() -> Iterator[dict[str, Any]]:
     """How many samples EP costs in FLOPs and in seconds, and how many its error is worth."""
     results = []
     for n, k, off, mu, contexts in ROWS:
@@ -271,10 +268,10 @@ def sampling() -> dict[str, Any]:
             {"n": n, "k": k, "off": off, "mu": mu, "cost_in_samples_by_flops": by_flops}
             | {"cost_in_samples_by_seconds": by_seconds, "eqN": row["eqN"]}
         )
-    return {"rows": results}
+        yield {"rows": results}
 
 
-PARTS = {
+PARTS: dict[str, Part] = {
     "rows": rows,
     "common": common,
     "general": general,
@@ -283,21 +280,5 @@ PARTS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/results/products_halfspaces_ep.json")
-    )
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    results = json.loads(options.output.read_text()) if options.output.exists() else {}
-    for part in options.only:
-        start = time.perf_counter()
-        found = PARTS[part]()
-        results[part] = {"took_seconds": time.perf_counter() - start, "machine": machine(), **found}
-        write_results(str(options.output), results)
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, "benchmarks/results/products_halfspaces_ep.json", __doc__)

@@ -21,13 +21,10 @@ about 4 minutes.
     python benchmarks/products_permanents.py --only times     # the rest as it stands in the results
 """
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
@@ -35,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common import machine, write_results
+from common import Part, run_parts
 from outsample.comparison.cells import evaluation_flops
 from outsample.comparison.random_permanent import RandomPermanent
 from outsample.products.permanents import (
@@ -81,7 +78,7 @@ def exact(problem: Permanent) -> tuple[float, float]:
     return float(mean), float(cast(torch.Tensor, problem.variance_given(mean)))
 
 
-def table() -> dict[str, Any]:
+def table() -> Iterator[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for (n, entries), floors in FLOORS.items():
         problems = [RandomPermanent(n, entries).problem(s) for s in range(CONTEXTS[n])]  # type: ignore[arg-type]
@@ -99,7 +96,7 @@ def table() -> dict[str, Any]:
         zero = compared([0.0] * len(truths), truths)
         rows.append({"n": n, "entries": entries, "scaling": "answer 0", "degree": None, **zero})
         progress(f"table: {entries} {n}")
-    return {"contexts": CONTEXTS, "allowed": ALLOWED, "rows": rows}
+    yield {"contexts": CONTEXTS, "allowed": ALLOWED, "rows": rows}
 
 
 def worth(method: Projection, n: int, entries: str) -> float | None:
@@ -133,7 +130,7 @@ def compared(values: list[float], truths: list[tuple[float, float]]) -> dict[str
     }
 
 
-def uneven() -> dict[str, Any]:
+def uneven() -> Iterator[dict[str, Any]]:
     """Errors relative to each answer, n = 12; and logs of a rank-2 permanent, n = 200."""
     draws = np.random.default_rng(SEED)
     problems: list[Permanent] = []
@@ -149,7 +146,7 @@ def uneven() -> dict[str, Any]:
             for p, (m, _) in zip(problems, truths, strict=True)
         ]
         rows.append({"degree": degree, **compared(values, relative), "floor": floor})
-    return {"lognormal": rows, "rank_2": rank_two(draws), "ones": ones()}
+    yield {"lognormal": rows, "rank_2": rank_two(draws), "ones": ones()}
 
 
 def rank_two(draws: np.random.Generator) -> list[dict[str, Any]]:
@@ -202,7 +199,7 @@ def ones() -> float:
     )
 
 
-def times() -> dict[str, Any]:
+def times() -> Iterator[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for (n, degree), target in TIMES.items():
         problem = RandomPermanent(n).problem(0)
@@ -211,7 +208,7 @@ def times() -> dict[str, Any]:
         gradient = typical(lambda m=method, p=problem: differentiate(m, p), least=3)
         rows.append({"n": n, "degree": degree, "ms": ms, "target": target, "gradient_ms": gradient})
         progress(f"times: {rows[-1]}")
-    return {"rows": rows, "exact": exact_times()}
+    yield {"rows": rows, "exact": exact_times()}
 
 
 def differentiate(method: Projection, problem: Permanent) -> None:
@@ -254,7 +251,7 @@ def typical(run: Callable[[], object], least: int = 7) -> float:
     return median(found)
 
 
-def sampling() -> dict[str, Any]:
+def sampling() -> Iterator[dict[str, Any]]:
     """Squared error of samplers at our cost, over ours: above 1 we win."""
     rows: list[dict[str, Any]] = []
     for n, entries in ((14, "bernoulli"), (20, "bernoulli"), (20, "uniform"), (20, "exponential")):
@@ -279,7 +276,7 @@ def sampling() -> dict[str, Any]:
                     row[f"{name}_{unit}"] = squared / (error / len(problems))
             rows.append(row)
         progress(f"sampling: {entries} {n}")
-    return {"rows": rows}
+    yield {"rows": rows}
 
 
 def per_sample(problems: list[Permanent], sampler: Any) -> dict[str, float]:
@@ -294,7 +291,7 @@ def per_sample(problems: list[Permanent], sampler: Any) -> dict[str, float]:
     }
 
 
-def trust() -> dict[str, Any]:
+def trust() -> Iterator[dict[str, Any]]:
     """Quantiles of relative errors by degree and grade, over matrices of many kinds."""
     errors: dict[tuple[int, str], list[float]] = {}
     for matrix in kinds(np.random.default_rng(SEED + 1)):
@@ -310,7 +307,7 @@ def trust() -> dict[str, Any]:
             sign = float(cast(torch.Tensor, found.sign)) * math.copysign(1, truth.mantissa)
             errors.setdefault((degree, found.trust), []).append(abs(sign * math.exp(gap) - 1))
     levels = (0.1, 0.5, 0.9, 0.99, 1.0)
-    return {
+    yield {
         "quantiles": levels,
         "rows": [
             {
@@ -347,7 +344,7 @@ def kinds(draws: np.random.Generator) -> Iterator[NDArray[Any]]:
             yield draws.choice([-1.0, 1.0], (n, n))
 
 
-def ideas() -> dict[str, Any]:
+def ideas() -> Iterator[dict[str, Any]]:
     """eqN of variants at degrees 1 and 2."""
     rows: list[dict[str, Any]] = []
     for n, entries, degree in product((14, 20), ("bernoulli", "uniform", "exponential"), (1, 2)):
@@ -360,7 +357,7 @@ def ideas() -> dict[str, Any]:
             ]
             row = {"n": n, "entries": entries, "degree": degree, "variant": name}
             rows.append({**row, **compared(values, truths)})
-    return {"rows": rows}
+    yield {"rows": rows}
 
 
 def head(matrix: Matrix, degree: int, scaling: Any) -> float:
@@ -424,24 +421,11 @@ def progress(line: str) -> None:
     print(line, flush=True)
 
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+PARTS: dict[str, Part] = {
     "table": table, "uneven": uneven, "times": times, "sampling": sampling, "trust": trust,
     "ideas": ideas,
 }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--output", default=RESULTS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    path = Path(arguments.output)
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for part in arguments.only:
-        results[part] = {"seed": SEED, "machine": machine(), **PARTS[part]()}
-        write_results(arguments.output, results)
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, RESULTS, __doc__, seed=SEED)
