@@ -211,6 +211,10 @@ def test_what_is_recommended() -> None:
     assert isinstance(recommended(PROBLEMS[0]), ou.ExpectationPropagation | ou.CommonDirection)
     shifted = ou.HalfspaceIntersection(halfspaces(4, 6, 1).normals + 3)
     assert recommended(shifted) == ou.CommonDirection()
+    equal = ou.Gaussian(np.zeros(50), np.full((50, 50), 0.3) + 0.7 * np.eye(50))
+    shared = ou.HalfspaceIntersection.from_limits(np.zeros(50), None, equal)
+    assert recommended(shared) == ou.CommonDirection(), "many normals, each pair correlated a bit"
+    assert recommended(halfspaces(60, 300, 0)) == ou.ExpectationPropagation()
     assert recommended(PROBLEMS[1]) == ou.Projection(2, conditioned=6)
     assert recommended(PROBLEMS[2]) == ou.Projection(2)
     assert recommended(Coin()) is None

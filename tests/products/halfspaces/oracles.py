@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import mpmath
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.polynomial.hermite_e import hermegauss, hermeval
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
+
+import outsample as ou
 
 Array = NDArray[np.float64]
 
@@ -27,6 +30,23 @@ def in_the_plane(normals: Array, offsets: Array, points: int = 200_000) -> float
     never = ((along == 0) & (offsets > 0)).any(axis=1)
     mass = np.exp(-(low**2) / 2) - np.exp(-(high**2) / 2)
     return float(np.where((high > low) & ~never, mass, 0).mean())
+
+
+def trusted_in_the_plane(
+    estimators: Sequence[ou.Estimator], seeds: range, most: int, shift: float
+) -> list[float]:
+    """Relative errors that are trusted, of 2 to ``most`` random halfspaces in two dimensions."""
+    errors: list[float] = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        k = int(rng.integers(2, most))
+        v, b = rng.standard_normal((k, 2)), rng.standard_normal(k) - shift
+        truth = in_the_plane(v, b)
+        for estimator in estimators:
+            found = estimator.estimate(ou.HalfspaceIntersection(v, b))
+            if found.trust == "ok" and truth > 1e-8:
+                errors.append(abs(float(found.value) / truth - 1))
+    return errors
 
 
 def equicorrelated(lower: Array, r: float, upper: Array | None = None) -> float:

@@ -101,15 +101,11 @@ class TestTruth:
         tolerance = 5 * float(error) + (0.02 if count == 1 else 1e-3) * float(truth)
         assert abs(float(found.value - truth)) < tolerance
 
-    @pytest.mark.parametrize("seed", range(10))
-    def test_in_the_plane(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        k = int(rng.integers(2, 10))
-        v, b = rng.standard_normal((k, 2)), rng.standard_normal(k) - 1.5
-        truth = oracles.in_the_plane(v, b)
-        found = CommonDirection().estimate(ou.HalfspaceIntersection(v, b))
-        if truth > 1e-8 and found.trust == "ok":
-            assert float(found.value) == pytest.approx(truth, rel=2e-2)
+    def test_in_the_plane(self) -> None:
+        """What is said to be right is, and enough is said to be."""
+        errors = oracles.trusted_in_the_plane([CommonDirection()], range(40), 6, 1.0)
+        assert len(errors) >= 5
+        assert max(errors) < 1e-3
 
     def test_nearly_equal_normals(self) -> None:
         """What plain propagation gets wrong by 20 %."""
@@ -187,6 +183,15 @@ class TestNodes:
 
 
 class TestTrust:
+    def test_nodes_too_far_apart(self) -> None:
+        truth = oracles.equicorrelated(np.zeros(8), 0.95)
+        few, enough = (CommonDirection(nodes=q).estimate(equal(8, 0.95)) for q in (15, 31))
+        assert abs(float(few.value) / truth - 1) > 0.01
+        assert few.trust == "low_confidence"
+        assert "further apart" in few.reasons[0]
+        assert float(enough.value) == pytest.approx(truth, rel=1e-3)
+        assert enough.trust == "ok"
+
     def test_correlations_the_direction_does_not_explain(self) -> None:
         v = np.array([[1.0, 0, 0, 0], [1, 0.2, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0.2]])
         one = CommonDirection().estimate(ou.HalfspaceIntersection(v))

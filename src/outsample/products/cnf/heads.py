@@ -1,5 +1,6 @@
 """The heads of all branches: every clause multiplied in, one after the other."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,6 +29,9 @@ class Heads:
     log_scale: Array
     #: Constant term of the head.
     constant: Array
+    #: Norm of the coefficients of the highest degree, over the absolute constant term; 0 where
+    #: nothing was projected away.
+    highest: Array
     #: Largest change of a message in the last iteration.
     change: Array
     #: E[head · x_j], shape (branches, variables), where variables were kept.
@@ -57,7 +61,7 @@ def run_heads(
     if len(branches.lengths) == 0:
         values = np.where(branches.values == 0, weights, branches.values > 0)
         none = np.zeros(number)
-        return Heads(branches.log_chance, none + 1, none, values, 0, 0)
+        return Heads(branches.log_chance, none + 1, none, none, values, 0, 0)
     variables = np.where(branches.literals == 0, count, np.abs(branches.literals) - 1)
     order = greedy_order(branches.branch, variables, number, count, keep)
     needed = entries(order, branches.branch, branches.lengths, number, degree)
@@ -118,6 +122,7 @@ def _together(
     return Heads(
         log_scale,
         heads[:, 0],
+        _highest(heads, count, degree),
         change,
         _first(branches, sent, heads, degree),
         sent.iterations,
@@ -136,10 +141,19 @@ def _first(branches: Branches, sent: Messages, heads: Array, degree: int) -> Arr
     return np.where(values == 0, first, heads[:, :1] * (values > 0))
 
 
+def _highest(heads: Array, count: int, degree: int) -> Array:
+    if degree >= count:
+        return np.zeros(len(heads))
+    norm = np.linalg.norm(heads[:, heads.shape[1] - math.comb(count, degree) :], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(norm > 0, norm / abs(heads[:, 0]), 0.0)
+
+
 def _joined(parts: list[Heads]) -> Heads:
     return Heads(
         log_scale=np.concatenate([p.log_scale for p in parts]),
         constant=np.concatenate([p.constant for p in parts]),
+        highest=np.concatenate([p.highest for p in parts]),
         change=np.concatenate([p.change for p in parts]),
         first=np.concatenate([p.first for p in parts]),
         iterations=max(p.iterations for p in parts),

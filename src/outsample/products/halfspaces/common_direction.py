@@ -1,7 +1,7 @@
 """Halfspaces whose normals share a direction: integrate over it, approximate the rest."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -37,6 +37,7 @@ from outsample.products.halfspaces.expectation_propagation import (
     preparation_flops,
     propagate,
     refusal,
+    single_gaussian,
     to_numpy,
 )
 from outsample.products.halfspaces.least_distance import log_mass_bound
@@ -52,8 +53,9 @@ _STEP, _SWITCH = 0.55, 0.75
 #: Nodes reach this many standard deviations, and are left out where even the least likely
 #: condition alone makes their share of p smaller than exp(-24).
 _SPAN, _NEGLIGIBLE = 12.0, 24.0
-#: A given number of nodes spans this many standard deviations to either side.
-_NARROW = 7.0
+#: A given number of nodes spans this many standard deviations to either side; they are too few if
+#: that makes the step larger than the automatic one by this factor.
+_NARROW, _COARSEST = 7.0, 1.5
 #: Inner corrections larger than this are left out; the share of p of such nodes that raises doubt.
 _LARGEST_CORRECTION, _SHARE = 0.5, 1e-6
 #: Correlation that may remain between factors.
@@ -159,7 +161,7 @@ class CommonDirection(Estimator):
         kernel += int((~settled).sum()) * 10 * len(lower) ** 3
         if settled.any():
             found, shifts = found.only(settled), shifts[settled]
-            grid = Grid(grid.nodes[settled], grid.log_weights[settled], grid.tried)
+            grid = replace(grid, nodes=grid.nodes[settled], log_weights=grid.log_weights[settled])
             log_terms = grid.log_weights + found.log_values
         else:
             return _bounded(problem, ready, whole, work + kernel)
@@ -168,7 +170,7 @@ class CommonDirection(Estimator):
         lost = float(np.exp(np.minimum(bounds - log_p, 0.0)).sum())
         report_flops(kernel, "common_direction")
         directions = ready.directions.cpu().numpy()
-        trust, reasons = _judge(found, weights, lost)
+        trust, reasons = _judge(found, weights, lost, grid.coarseness)
         return make_estimate(
             problem,
             ready,
@@ -225,24 +227,15 @@ def _bounded(
 ) -> HalfspaceEstimate:
     """The upper bound on p, where propagation converged at no node."""
     gram, lower, upper = to_numpy(ready)
-    k, n = len(lower), ready.directions.shape[1]
     return make_estimate(
         problem,
         ready,
         log_mass_bound(gram, lower, upper),
-        whole.linearisation(np.ones(1), np.zeros((1, k)), np.zeros((k, k))),
-        Mixture(
-            directions=ready.directions.cpu().numpy(),
-            axes=np.zeros((0, n)),
-            weights=np.ones(1),
-            nodes=np.zeros((1, 0)),
-            precision=whole.sites.precision,
-            shift=whole.sites.shift,
-        ),
+        *single_gaussian(ready, whole),
         trust="unreliable",
         reasons=("the sites converged at no node; the value is no more than an upper bound",),
         diagnostics={**diagnostics_of(ready), "nodes": 0},
-        kernel_flops=flops + 10 * k**3,
+        kernel_flops=flops + 10 * len(lower) ** 3,
     )
 
 
@@ -255,6 +248,8 @@ class Grid:
     log_weights: Vector
     #: Nodes that were looked at, those without mass included.
     tried: int
+    #: Step over the one that is chosen where no number of nodes is given.
+    coarseness: float
 
 
 def place_nodes(
@@ -286,11 +281,9 @@ def place_nodes(
     spread = spread.clip(1e-12)
     root = axes * np.sqrt(spread)
     own = np.sqrt(1 - (loadings * loadings).sum(axis=1))
-    if count is None:
-        slope = np.sqrt(((loadings @ root) ** 2).sum(axis=1)) / own
-        step = min(_STEP, _SWITCH / max(float(slope.max()), 1e-300))
-    else:
-        step = 2 * _NARROW / max(count - 1, 1)
+    slope = np.sqrt(((loadings @ root) ** 2).sum(axis=1)) / own
+    automatic = min(_STEP, _SWITCH / max(float(slope.max()), 1e-300))
+    step = automatic if count is None else 2 * _NARROW / max(count - 1, 1)
     half = math.ceil(_SPAN / step)
     ticks = step * np.arange(-half, half + 1)
     offsets = np.stack(np.meshgrid(*[ticks] * r, indexing="ij"), axis=-1).reshape(-1, r)
@@ -301,7 +294,7 @@ def place_nodes(
     means = nodes @ loadings.T
     least = np.minimum(log_ndtr((means - lower) / own), log_ndtr((upper - means) / own)).min(axis=1)
     kept = log_weights + least > float(whole.log_values[0]) - _NEGLIGIBLE
-    return Grid(nodes[kept], log_weights[kept], len(nodes))
+    return Grid(nodes[kept], log_weights[kept], len(nodes), step / automatic)
 
 
 def _of_share(figures: Vector, weights: Vector) -> float:
@@ -309,9 +302,17 @@ def _of_share(figures: Vector, weights: Vector) -> float:
     return float(figures[weights > _SHARE].max())
 
 
-def _judge(found: Propagated, weights: Vector, lost: float) -> tuple[Trust, tuple[str, ...]]:
+def _judge(
+    found: Propagated, weights: Vector, lost: float, coarseness: float
+) -> tuple[Trust, tuple[str, ...]]:
     reasons: list[str] = []
     grades: list[Trust] = []
+    if coarseness > _COARSEST:
+        grades.append("low_confidence")
+        reasons.append(
+            f"nodes are {coarseness:.2g} times further apart than the integrand asks for: give "
+            "more of them, or nodes=None"
+        )
     if lost > _SHARE:
         grades.append("unreliable")
         reasons.append(f"the sites did not converge at nodes with a share of up to {lost:.2g} of p")

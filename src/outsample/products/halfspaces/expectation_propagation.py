@@ -129,15 +129,7 @@ class ExpectationPropagation(Estimator):
             problem,
             ready,
             log_p,
-            found.linearisation(np.ones(1), np.zeros((1, k)), np.zeros((k, k))),
-            Mixture(
-                directions=ready.directions.cpu().numpy(),
-                axes=np.zeros((0, ready.directions.shape[1])),
-                weights=np.ones(1),
-                nodes=np.zeros((1, 0)),
-                precision=found.sites.precision,
-                shift=found.sites.shift,
-            ),
+            *single_gaussian(ready, found),
             trust=trust,
             reasons=reasons,
             diagnostics={
@@ -314,6 +306,20 @@ def certain_estimate(
         kernel_flops=flops,
         _mixture=None if empty else everything,
     )
+
+
+def single_gaussian(ready: Prepared, found: Propagated) -> tuple[Linearisation, Mixture]:
+    """Where to differentiate, and the law of x given the conditions, of a batch of one problem."""
+    k, n = ready.factors, ready.directions.shape[1]
+    law = Mixture(
+        directions=ready.directions.cpu().numpy(),
+        axes=np.zeros((0, n)),
+        weights=np.ones(1),
+        nodes=np.zeros((1, 0)),
+        precision=found.sites.precision,
+        shift=found.sites.shift,
+    )
+    return found.linearisation(np.ones(1), np.zeros((1, k)), np.zeros((k, k))), law
 
 
 def make_estimate(
