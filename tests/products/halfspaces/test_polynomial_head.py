@@ -264,3 +264,19 @@ class TestTrust:
         estimate = project(HalfspaceIntersection(v), 2)
         assert estimate.trust == "unreliable"
         assert any("too close for a polynomial" in reason for reason in estimate.reasons)
+
+
+@pytest.mark.parametrize(("degree", "least"), [(2, 12), (3, 25), (4, 30)])
+def test_what_is_trusted_is_right(degree: int, least: int) -> None:
+    errors: list[float] = []
+    for n, k in ((10, 3), (10, 8), (20, 8), (40, 8)):
+        for seed in range(100, 112):
+            normals = np.random.default_rng(seed).standard_normal((k, n))
+            problem = ou.HalfspaceIntersection(normals)
+            found = ou.Projection(degree).estimate(problem)
+            if found.trust == "ok":
+                truth = float(problem.sampled_truth(100_000, 0)[0])
+                errors.append(abs(float(found.value) / truth - 1))
+    assert len(errors) >= least
+    assert max(errors) < 0.3
+    assert sum(e > 0.1 for e in errors) <= 0.05 * len(errors)
