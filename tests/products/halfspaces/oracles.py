@@ -16,6 +16,12 @@ import outsample as ou
 Array = NDArray[np.float64]
 
 
+def halfspaces(k: int, n: int, seed: int, offset: float = 0.0) -> ou.HalfspaceIntersection:
+    """Random normals and, in proportion to ``offset``, offsets."""
+    rng = np.random.default_rng(seed)
+    return ou.HalfspaceIntersection(rng.standard_normal((k, n)), offset * rng.standard_normal(k))
+
+
 def in_the_plane(normals: Array, offsets: Array, points: int = 200_000) -> float:
     """P(v_i · x >= b_i for all i) in two dimensions: radii by closed form, angles by midpoints.
 

@@ -25,11 +25,6 @@ INF = math.inf
 WORDS = [None, "D2", "D3"]
 
 
-def halfspaces(k: int, n: int, seed: int, offset: float = 0.0) -> ou.HalfspaceIntersection:
-    rng = np.random.default_rng(seed)
-    return ou.HalfspaceIntersection(rng.standard_normal((k, n)), offset * rng.standard_normal(k))
-
-
 def log_p(problem: ou.HalfspaceIntersection, corrections: str | None = "D3") -> float:
     found = ou.ExpectationPropagation(corrections).estimate(problem).log_value  # type: ignore[arg-type]
     assert found is not None
@@ -89,7 +84,7 @@ class TestTruth:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_the_textbook_without_corrections(self, seed: int) -> None:
-        problem = halfspaces(5, 12, seed, 0.7)
+        problem = oracles.halfspaces(5, 12, seed, 0.7)
         v = problem.normals.numpy()
         size = np.linalg.norm(v, axis=1)
         gram = v @ v.T / np.outer(size, size)
@@ -97,7 +92,7 @@ class TestTruth:
         assert log_p(problem, None) == pytest.approx(truth, abs=1e-9)
 
     def test_corrections_add_up(self) -> None:
-        problem = halfspaces(6, 12, 3, 0.4)
+        problem = oracles.halfspaces(6, 12, 3, 0.4)
         for word, terms in (("D2", ("D2",)), ("D3", ("D2", "D3"))):
             figures = ou.ExpectationPropagation(word).estimate(problem).diagnostics  # type: ignore[arg-type]
             added = sum(figures[t] for t in terms)
@@ -105,7 +100,7 @@ class TestTruth:
 
     @pytest.mark.parametrize("seed", range(4))
     def test_against_quasi_monte_carlo(self, seed: int) -> None:
-        problem = halfspaces(8, 20, seed, 0.5)
+        problem = oracles.halfspaces(8, 20, seed, 0.5)
         truth, error = problem.sampled_truth(100_000, seed)
         found = ou.ExpectationPropagation().estimate(problem)
         assert abs(float(found.value - truth)) < 5 * float(error) + 1e-4 * float(truth)
@@ -168,14 +163,14 @@ class TestInvariance:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_five_times_the_same(self, seed: int) -> None:
-        problem = halfspaces(4, 6, seed, 0.5)
+        problem = oracles.halfspaces(4, 6, seed, 0.5)
         lengths = np.random.default_rng(seed).uniform(0.1, 9, 20)
         v, b = (np.tile(t, (5,) + (1,) * (t.ndim - 1)) for t in (problem.normals, problem.offsets))
         again = ou.HalfspaceIntersection(v * lengths[:, None], b * lengths)
         assert log_p(again) == pytest.approx(log_p(problem), abs=1e-9)
 
     def test_single_precision(self) -> None:
-        problem = halfspaces(5, 9, 0, 0.5)
+        problem = oracles.halfspaces(5, 9, 0, 0.5)
         single = ou.HalfspaceIntersection(problem.normals.float(), problem.offsets.float())
         found = ou.ExpectationPropagation().estimate(single)
         assert found.value.dtype == found.log_value.dtype == torch.float32
@@ -184,7 +179,7 @@ class TestInvariance:
         assert found.truncated_mean.dtype == torch.float32
 
     def test_threads_do_not_change_the_answer(self) -> None:
-        problem = halfspaces(8, 20, 1)
+        problem = oracles.halfspaces(8, 20, 1)
         one, threads = log_p(problem), torch.get_num_threads()
         try:
             torch.set_num_threads(2)
@@ -239,7 +234,7 @@ class TestNothingToEstimate:
 class TestTrust:
     def test_small_corrections_are_trusted(self) -> None:
         for word in WORDS:
-            found = ou.ExpectationPropagation(word).estimate(halfspaces(4, 40, 0))  # type: ignore[arg-type]
+            found = ou.ExpectationPropagation(word).estimate(oracles.halfspaces(4, 40, 0))  # type: ignore[arg-type]
             assert (found.trust, found.reasons) == ("ok", ())
 
     @pytest.mark.parametrize(
@@ -399,7 +394,7 @@ def test_settings_are_checked() -> None:
 
 
 def test_cost_counts_the_sweeps() -> None:
-    easy, hard = halfspaces(6, 60, 0), halfspaces(6, 4, 0, 0.1)
+    easy, hard = oracles.halfspaces(6, 60, 0), oracles.halfspaces(6, 4, 0, 0.1)
     costs = [ou.ExpectationPropagation().estimate(p).cost.flops for p in (easy, hard)]
     assert costs[0] < costs[1]
     plain = ou.ExpectationPropagation(None).estimate(easy).cost.flops

@@ -19,11 +19,6 @@ INF = math.inf
 WORDS = [None, "D2", "D3"]
 
 
-def halfspaces(k: int, n: int, seed: int, offset: float = 0.0) -> ou.HalfspaceIntersection:
-    rng = np.random.default_rng(seed)
-    return ou.HalfspaceIntersection(rng.standard_normal((k, n)), offset * rng.standard_normal(k))
-
-
 class TestGradients:
     """Derivatives by the implicit function theorem against differences of estimates."""
 

@@ -37,7 +37,7 @@ def greedy_order(
         keep: keep variables live after their last clause, for their marginals.
     """
     clauses = np.bincount(branch, minlength=branches)
-    most, longest = int(clauses.max()), variables.shape[1]
+    fewest, most, longest = int(clauses.min()), int(clauses.max()), variables.shape[1]
     width = count + 1  # the last column is that of the padding
     place = np.arange(len(branch)) - (clauses.cumsum() - clauses)[branch]
     # Cells of tables (branches, width) that each clause touches, (longest, branches, most).
@@ -54,13 +54,14 @@ def greedy_order(
     penalty = np.full((branches, most), never, np.intp)
     penalty[branch, place] = 0
     step = np.zeros((branches, most), np.intp)
+    rows = np.arange(branches)
     for i in range(most):
         # (new - last) · unit + new is to be smallest.
         value = (unit + 1) * fresh - unit * (left == 1)
         score = value.take(cells).sum(0) + penalty
-        rows, chosen = np.arange(branches), score.argmin(1)
-        if i >= clauses.min():
-            rows = np.flatnonzero(penalty[rows, chosen] == 0)
+        chosen = score.argmin(1)
+        if i >= fewest:  # some branches have no clause left
+            rows = np.flatnonzero(penalty[np.arange(branches), chosen] == 0)
             chosen = chosen[rows]
         own = cells[:, rows, chosen]
         first[own] = np.minimum(first[own], i)
