@@ -7,10 +7,8 @@ import pytest
 from tests.products.cnf import oracles
 
 from outsample.products.cnf.branches import split
-from outsample.products.cnf.factors import residuals
 from outsample.products.cnf.formula import Formula
-from outsample.products.cnf.messages import Edges, Messages, propagate, uniform
-from outsample.products.cnf.plan import sets_of
+from outsample.products.cnf.messages import Edges, propagate, uniform
 
 N = 7
 
@@ -75,29 +73,3 @@ def test_many_clauses_on_one_literal_do_not_underflow() -> None:
     sent = propagate(edges, prior)
     for values in (sent.violating, sent.false, sent.log_normaliser):
         assert np.isfinite(values).all()
-
-
-@pytest.mark.parametrize("length", [2, 3, 4])
-@pytest.mark.parametrize("degree", [0, 1, 2, 4])
-@pytest.mark.parametrize("centred", [True, False])
-def test_residual_matrices(length: int, degree: int, centred: bool) -> None:
-    """Against expectations over the assignments of one clause."""
-    literals = np.array([[1, -2, 3, -4][:length]])
-    weights = oracles.random_weights(length, 3 * length + degree)
-    zero = np.zeros(1, np.intp)
-    edges = Edges.of(zero, literals, np.array([length]), 1, length)
-    prior = np.concatenate([1 - weights, weights])
-    sent: Messages = (propagate if centred else uniform)(edges, prior)
-    matrices, log_scale = residuals(edges, sent, zero, length, degree)
-
-    q = sent.false[length:]
-    rows, measure = oracles.cube(length), oracles.chances(q)
-    factor = oracles.satisfied(literals.tolist(), length).astype(float)
-    for j, x in enumerate(literals[0]):
-        factor /= np.where(rows[:, j] == (x > 0), 1, sent.violating[j])
-    basis = (rows - q) / np.sqrt(q * (1 - q))
-    columns = np.stack([basis[:, list(s)].prod(1) for s in sets_of(length, degree)], axis=1)
-    scale = (measure * factor).sum()
-    assert log_scale[0] == pytest.approx(np.log(scale), abs=1e-13)
-    expected = columns.T @ ((measure * factor / scale)[:, None] * columns)
-    np.testing.assert_allclose(matrices[0], expected, rtol=1e-11, atol=1e-12)
