@@ -6,6 +6,14 @@ A *problem* is a function with a random input; an *estimator* turns a problem in
 
 from importlib.metadata import version
 
+from outsample.catastrophe import (
+    CatastropheProbability,
+    Detector,
+    TailEstimate,
+    argmax,
+    hidden,
+    output,
+)
 from outsample.comparison import (
     Comparison,
     PrincipleReport,
@@ -26,7 +34,7 @@ from outsample.cumulants import (
     PairExplainer,
 )
 from outsample.default import estimate
-from outsample.distributions import Bits, Gaussian, Permutations, Sphere
+from outsample.distributions import Bits, Gaussian, GaussianMixture, Permutations, Sphere
 from outsample.errors import (
     BudgetError,
     FormatError,
@@ -68,6 +76,7 @@ __all__ = [
     "AtBudget",
     "Bits",
     "BudgetError",
+    "CatastropheProbability",
     "CommonDirection",
     "Comparison",
     "CorrelationExplainer",
@@ -77,6 +86,7 @@ __all__ = [
     "CumulantEstimate",
     "CumulantTower",
     "Cumulants",
+    "Detector",
     "DirectionExplainer",
     "Directions",
     "Distribution",
@@ -92,6 +102,7 @@ __all__ = [
     "FlopMeter",
     "FormatError",
     "Gaussian",
+    "GaussianMixture",
     "Genz",
     "HalfspaceEstimate",
     "HalfspaceIntersection",
@@ -121,13 +132,17 @@ __all__ = [
     "Sphere",
     "Store",
     "Study",
+    "TailEstimate",
     "UnsupportedProblem",
     "__version__",
+    "argmax",
     "check_principle",
     "compare",
     "count_flops",
     "estimate",
     "families",
+    "hidden",
+    "output",
     "report_flops",
     "sweep",
 ]

@@ -1,6 +1,7 @@
 """Activation functions: values, Hermite coefficients and Gaussian covariances."""
 
 from outsample.networks.activations.base import Activation, Expansion, standard_deviation
+from outsample.networks.activations.carried import Carried
 from outsample.networks.activations.closed import GELU, Erf, Sin
 from outsample.networks.activations.module import Elementwise, from_module
 from outsample.networks.activations.named import from_name
@@ -25,6 +26,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "Carried",
     "Elementwise",
     "Erf",
     "Expansion",

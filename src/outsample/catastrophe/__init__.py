@@ -1,0 +1,16 @@
+"""Catastrophes: probabilities of detectors behind networks, down to those no sample shows."""
+
+from outsample.catastrophe.detectors import Detector, argmax, hidden, output
+from outsample.catastrophe.estimate import TailEstimate
+from outsample.catastrophe.event import Event
+from outsample.catastrophe.problem import CatastropheProbability
+
+__all__ = [
+    "CatastropheProbability",
+    "Detector",
+    "Event",
+    "TailEstimate",
+    "argmax",
+    "hidden",
+    "output",
+]
