@@ -100,7 +100,7 @@ def _thresholds(box: _Box) -> Iterator[LinearThreshold]:
             yield LinearThreshold(line, interval.lower, interval.above)
         if interval.upper < math.inf:
             opposite = tuple((unit, -weight) for unit, weight in line)
-            yield LinearThreshold(opposite, -interval.upper, interval.below)
+            yield LinearThreshold(opposite, -interval.upper + 0.0, interval.below)  # never -0
 
 
 def _boxes(detector: Detector, widths: Widths, whole: Detector) -> list[_Box]:
