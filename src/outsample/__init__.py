@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 from outsample.catastrophe import (
     CatastropheProbability,
+    CrossEntropy,
     Detector,
+    SubsetSimulation,
     TailEstimate,
     argmax,
     hidden,
@@ -83,6 +85,7 @@ __all__ = [
     "Cost",
     "CovariancePattern",
     "CovarianceSubspace",
+    "CrossEntropy",
     "CumulantEstimate",
     "CumulantTower",
     "Cumulants",
@@ -132,6 +135,7 @@ __all__ = [
     "Sphere",
     "Store",
     "Study",
+    "SubsetSimulation",
     "TailEstimate",
     "UnsupportedProblem",
     "__version__",

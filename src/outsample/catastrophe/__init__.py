@@ -4,11 +4,14 @@ from outsample.catastrophe.detectors import Detector, argmax, hidden, output
 from outsample.catastrophe.estimate import TailEstimate
 from outsample.catastrophe.event import Event
 from outsample.catastrophe.problem import CatastropheProbability
+from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation
 
 __all__ = [
     "CatastropheProbability",
+    "CrossEntropy",
     "Detector",
     "Event",
+    "SubsetSimulation",
     "TailEstimate",
     "argmax",
     "hidden",

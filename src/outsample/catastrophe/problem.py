@@ -75,7 +75,8 @@ class CatastropheProbability(Problem):
         #: The conjunctions of thresholds whose union the detector is.
         self.conjunctions = normal_form(detector, self._widths())
         unique = dict.fromkeys(t for parts in self.conjunctions for t in parts)
-        self._places = [[*unique].index(t) for parts in self.conjunctions for t in parts]
+        order = {threshold: place for place, threshold in enumerate(unique)}
+        self._places = [[order[t] for t in parts] for parts in self.conjunctions]
         self._units = sorted(
             {unit for threshold in unique for unit, _ in threshold.row},
             key=lambda unit: (unit.layer is not None, unit),
@@ -102,9 +103,19 @@ class CatastropheProbability(Problem):
             InputError: for rows of another width, or layers in training mode.
             NumericalError: if the network's values are not finite.
         """
-        n = self.inputs.shape[0]
-        if x.dim() != 2 or x.shape[1] != n:
-            raise InputError(f"{_OWNER}: x has shape {tuple(x.shape)}; expected (batch, {n})")
+        if not self.conjunctions:
+            self._check_rows(x)
+            return x.new_full((len(x),), -torch.inf)
+        return self.scores(x).amax(1)
+
+    def scores(self, x: Float[Tensor, "batch n"]) -> Float[Tensor, "batch conjunctions"]:
+        """The same for each of :attr:`conjunctions`: the smallest excess over its thresholds.
+
+        Raises:
+            InputError: for rows of another width, or layers in training mode.
+            NumericalError: if the network's values are not finite.
+        """
+        self._check_rows(x)
         excess = self._values(x) @ self._rows.T - self._limits
         if not math.isfinite(float(excess.detach().sum())):
             bad = ~torch.isfinite(excess.detach())
@@ -113,17 +124,9 @@ class CatastropheProbability(Problem):
                     f"{self.describe()}: {int(bad.any(1).sum())} of {len(x)} inputs give values "
                     "that are not finite; rescale the network or its inputs"
                 )
-        found: list[Tensor] = []
-        start = 0
-        for parts in self.conjunctions:
-            if not parts:
-                return x.new_full((len(x),), torch.inf)
-            places = self._places[start : start + len(parts)]
-            found.append(excess[:, places].amin(1))
-            start += len(parts)
-        if not found:
-            return x.new_full((len(x),), -torch.inf)
-        return torch.stack(found).amax(0)
+        certain = x.new_full((len(x),), torch.inf)
+        found = [excess[:, places].amin(1) if places else certain for places in self._places]
+        return torch.stack(found, 1) if found else x.new_empty(len(x), 0)
 
     def events(self) -> tuple[Event, ...]:
         """The conjunctions as networks: the probability is that of their union.
@@ -131,13 +134,10 @@ class CatastropheProbability(Problem):
         None if the detector is impossible; one without thresholds if it is certain.
         """
         graph = self._outputs.graph()
-        like, start = self.inputs.mean, 0
         found: list[Event] = []
-        for parts in self.conjunctions:
-            places = self._places[start : start + len(parts)]
+        for parts, places in zip(self.conjunctions, self._places, strict=True):
             rows = [threshold.row for threshold in parts]
-            found.append(Event(read_out(graph, rows, like), self._limits[places]))
-            start += len(parts)
+            found.append(Event(read_out(graph, rows, self.inputs.mean), self._limits[places]))
         return tuple(found)
 
     def exact(self) -> Tensor | None:
@@ -169,6 +169,11 @@ class CatastropheProbability(Problem):
 
     def __repr__(self) -> str:
         return self.describe()
+
+    def _check_rows(self, x: Tensor) -> None:
+        n = self.inputs.shape[0]
+        if x.dim() != 2 or x.shape[1] != n:
+            raise InputError(f"{_OWNER}: x has shape {tuple(x.shape)}; expected (batch, {n})")
 
     def _widths(self) -> Widths:
         """Numbers of outputs, and of units after each activation."""

@@ -12,6 +12,8 @@ from outsample.errors import InputError
 from outsample.problem import Distribution
 
 _OWNER = "GaussianMixture"
+#: What the sum of weights may differ from 1 by: float32's round-off of a few hundred weights.
+_SLACK = 1e-6
 
 
 class GaussianMixture(Distribution):
@@ -24,9 +26,8 @@ class GaussianMixture(Distribution):
     Tensors keep their gradient history.
 
     Raises:
-        InputError: for weights that are negative, do not add up to 1 (to 1e-5 in float32, 1e-9 in
-            float64) or are not as many as the components; for components that are no Gaussians
-            or do not fit together.
+        InputError: for weights that are negative, do not add up to 1 (to 1e-6) or are not as many
+            as the components; for components that are no Gaussians or do not fit together.
 
     Example:
         >>> near, far = Gaussian(torch.zeros(2)), Gaussian(torch.full((2,), 4.0))
@@ -59,8 +60,7 @@ class GaussianMixture(Distribution):
                 "for each component"
             )
         total, lowest = float(given.detach().sum()), float(given.detach().min())
-        slack = 1e-9 if given.dtype == torch.float64 else 1e-5
-        if lowest < 0 or abs(total - 1) > slack:
+        if lowest < 0 or abs(total - 1) > _SLACK:
             raise InputError(
                 f"{_OWNER}: weights have sum {total:.12g} and smallest entry {lowest:.6g}; "
                 "expected probabilities, of sum 1"

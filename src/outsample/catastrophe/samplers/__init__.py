@@ -1,0 +1,6 @@
+"""Samplers of catastrophes: baselines beside plain Monte Carlo."""
+
+from outsample.catastrophe.samplers.cross_entropy import CrossEntropy
+from outsample.catastrophe.samplers.subset_simulation import SubsetSimulation
+
+__all__ = ["CrossEntropy", "SubsetSimulation"]
