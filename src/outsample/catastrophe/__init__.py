@@ -5,14 +5,18 @@ from outsample.catastrophe.estimate import TailEstimate
 from outsample.catastrophe.event import Event
 from outsample.catastrophe.problem import CatastropheProbability
 from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation
+from outsample.catastrophe.tilt import CatastropheMode, Tilt, TiltEstimate
 
 __all__ = [
+    "CatastropheMode",
     "CatastropheProbability",
     "CrossEntropy",
     "Detector",
     "Event",
     "SubsetSimulation",
     "TailEstimate",
+    "Tilt",
+    "TiltEstimate",
     "argmax",
     "hidden",
     "output",

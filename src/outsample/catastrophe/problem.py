@@ -1,7 +1,7 @@
 """The probability that a detector goes off on a network's random output."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -139,6 +139,14 @@ class CatastropheProbability(Problem):
             rows = [threshold.row for threshold in parts]
             found.append(Event(read_out(graph, rows, self.inputs.mean), self._limits[places]))
         return tuple(found)
+
+    def intersection(self, chosen: Sequence[int]) -> Event:
+        """The event that several of :attr:`conjunctions` happen at once."""
+        unique = dict.fromkeys(t for i in chosen for t in self.conjunctions[i])
+        places = dict.fromkeys(place for i in chosen for place in self._places[i])
+        rows = [threshold.row for threshold in unique]
+        graph = read_out(self._outputs.graph(), rows, self.inputs.mean)
+        return Event(graph, self._limits[[*places]])
 
     def exact(self) -> Tensor | None:
         """Closed form, shape (), for detectors that are certain or impossible and linear networks.

@@ -1,0 +1,253 @@
+"""Log probability of one conjunction of thresholds behind a network, by Gaussian tilts."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from outsample.catastrophe.tilt.law import TiltedLaw
+from outsample.catastrophe.tilt.order2 import local
+from outsample.catastrophe.tilt.orthant import log_orthant
+from outsample.catastrophe.tilt.response import Response, expander, respond
+from outsample.catastrophe.tilt.solver import Solution, improved, solve
+from outsample.cumulants.activation_step import Closure
+from outsample.errors import NumericalError
+from outsample.estimator import Trust, worst_trust
+from outsample.networks.graph import Affine, Graph
+
+#: Limits of the diagnostics of a mode, above which it is doubted, and not believed.
+_RESIDUAL = (2.2, 4.0)
+_CHANGE = (0.6, 1.5)
+_MISSED = (0.5, 1.5)
+#: Standard deviations within which a threshold behind the mirrored tilt hints at another mode.
+_NEAR = 4.0
+#: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs.
+_APART = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a tilt is found and what is evaluated under it."""
+
+    closure: Closure
+    starts: int
+    refinements: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One tilt and the probability that it accounts for."""
+
+    log_value: Float64[Tensor, ""]
+    thresholds: Float64[Tensor, " d"]
+    solution: Solution
+    response: Response
+    #: Half the variance of what the tilt's quadratic leaves of the outputs, in nats of log P.
+    residual: float
+    #: By how much the last refinement changed log P; nan without one.
+    change: float
+    #: By how many standard deviations the outputs' means miss their thresholds.
+    missed: float
+    trust: Trust
+    reasons: tuple[str, ...]
+
+    @property
+    def mean_given_event(self) -> Float64[Tensor, " n"]:
+        """Mean of the inputs given the event, with inputs and outputs jointly Gaussian under Q.
+
+        To first order, with Cov(x, f) split over the outputs as their strengths have it: under P
+        the inputs' mean is 0, and what the event adds runs along the tilt.
+        """
+        law, response, strength = self.solution.law, self.response, self.solution.strength
+        along = law.covariance @ law.mean
+        pull = float(strength @ response.with_tilt.detach())
+        if pull <= 0:
+            return law.mean
+        centre = response.mean.detach() - response.with_tilt.detach()
+        covariance = response.covariance.detach()
+        combined = float(strength @ covariance @ strength)
+        threshold = float(strength @ self.thresholds)
+        z = (threshold - float(strength @ centre)) / math.sqrt(combined)
+        hazard = math.exp(-0.5 * z * z - 0.5 * math.log(2 * math.pi) - _log_upper_tail(z))
+        return law.mean + along * (hazard / math.sqrt(combined) - 1)
+
+
+def modes_of(
+    graph: Graph,
+    thresholds: Float64[Tensor, " d"],
+    settings: Settings,
+    warm: TiltedLaw | None = None,
+) -> list[Mode]:
+    """The tilts of N(0, I) that lead ``graph`` beyond all its thresholds, likeliest first.
+
+    Differentiable in the network's parameters and the thresholds, at fixed tilts (the envelope
+    rule: at a tilt that is a fixed point its own movement is of second order).
+    """
+    frozen, at = detached(graph), thresholds.detach()
+    like = frozen.affine[0].weight
+    base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
+    with torch.no_grad():
+        found = [_refined(frozen, at, warm or base, settings)]
+        for start in _other_starts(frozen, found[0][0].law, settings.starts - 1):
+            other = _refined(frozen, at, start, settings)
+            if all(_apart(other[0].law, known.law) for known, _ in found):
+                found.append(other)
+    modes = [_mode(graph, thresholds, *solution, settings) for solution in found]
+    modes.sort(key=lambda mode: -float(mode.log_value.detach()))
+    if settings.starts == 1 and (hint := _hint_of_another(frozen, at, modes[0])):
+        doubted = worst_trust(modes[0].trust, "low_confidence")
+        modes[0] = replace(modes[0], trust=doubted, reasons=(*modes[0].reasons, hint))
+    return modes
+
+
+def log_probability(
+    response: Response, thresholds: Float64[Tensor, " d"]
+) -> tuple[Tensor, Trust, tuple[str, ...]]:
+    """Log P(f > thresholds) from the joint law of f and q under Q, taken as Gaussian.
+
+    P(f > t) = E_Q[dP/dQ 1(f > t)] with dP/dQ = exp(-q) up to a constant, which the divergence
+    gives: -KL(Q ‖ P) + Var q / 2 + log P(N(E f - Cov(f, q), Cov f) > t).
+    """
+    law = response.law
+    value, trust, reasons = log_orthant(
+        response.mean - response.with_tilt, response.covariance, thresholds
+    )
+    return value + (0.5 * law.variance - law.divergence), trust, reasons
+
+
+def detached(graph: Graph) -> Graph:
+    """The same network without gradient history."""
+    return Graph(
+        tuple(
+            Affine(step.weight.detach(), None if step.bias is None else step.bias.detach())
+            if isinstance(step, Affine)
+            else step
+            for step in graph.steps
+        )
+    )
+
+
+def chosen_outputs(graph: Graph, rows: Tensor) -> Graph:
+    """The network with only some of its outputs."""
+    last = graph.steps[-1]
+    if not isinstance(last, Affine):
+        raise TypeError("events end in an affine read-out")
+    bias = None if last.bias is None else last.bias[rows]
+    return Graph((*graph.steps[:-1], Affine(last.weight[rows], bias)))
+
+
+def _refined(
+    graph: Graph, thresholds: Tensor, start: TiltedLaw, settings: Settings
+) -> tuple[Solution, float]:
+    """The tilt, and log P of the active thresholds before the last refinement.
+
+    The fixed point is found at order 2; a refinement is one more step with the gradient and
+    expected Hessian of the full order.
+    """
+    found = solve(graph, thresholds, start, settings.steps)
+    before = math.nan
+    for _ in range(settings.refinements if settings.closure.order > 2 else 0):
+        active = found.strength.nonzero()[:, 0]
+        if len(active) == 0:
+            break
+        part, limits = chosen_outputs(graph, active), thresholds[active]
+        outputs = expander(part, settings.closure)(found.law)
+        before = float(log_probability(Response.of(found.law, outputs), limits)[0])
+        law, chosen = improved(found.law, outputs, limits, found.strength[active], share=1.0)
+        strength = torch.zeros_like(thresholds)
+        strength[active] = chosen
+        found = Solution(law, strength, found.steps + 1, found.converged)
+    return found, before
+
+
+def _mode(
+    graph: Graph, thresholds: Tensor, solution: Solution, before: float, settings: Settings
+) -> Mode:
+    response = respond(graph, solution.law, settings.closure)
+    mean, covariance = response.mean.detach(), response.covariance.detach()
+    deviation = covariance.diagonal().sqrt()
+    if not bool((deviation > 0).all()) or not bool(torch.isfinite(mean).all()):
+        raise NumericalError(
+            f"Tilt: under the tilt the outputs have means {mean.tolist()} and variances "
+            f"{covariance.diagonal().tolist()}: the cumulants diverged; use a lower order, "
+            "another variant, or sampling"
+        )
+    value, trust, reasons = log_probability(response, thresholds)
+    change, missed = math.nan, 0.0
+    active = solution.strength.nonzero()[:, 0]
+    if len(active):
+        with torch.no_grad():
+            own = log_probability(response.chosen(active), thresholds[active])[0]
+        change = abs(float(own) - before)
+        reached = mean + covariance @ solution.strength - response.with_tilt.detach()
+        gap = (reached - thresholds.detach()) / deviation
+        missed = float(gap[active].abs().max())
+    residual = response.residual(solution.strength)
+    doubts = [*_doubts(solution, residual, change, missed)]
+    grades: list[Trust] = [grade for grade, _ in doubts]
+    trust = worst_trust(trust, *grades)
+    reasons = (*reasons, *(reason for _, reason in doubts))
+    return Mode(
+        value, thresholds.detach(), solution, response, residual, change, missed, trust, reasons
+    )
+
+
+def _doubts(
+    solution: Solution, residual: float, change: float, missed: float
+) -> Iterator[tuple[Trust, str]]:
+    if not solution.converged:
+        yield "unreliable", f"the tilt did not settle in {solution.steps} steps; raise steps"
+    if residual < -0.1:
+        yield "unreliable", "the outputs vary less than their quadratic part: cumulants diverged"
+    for figure, (doubted, unreliable), text in (
+        (residual, _RESIDUAL, "what the tilt leaves of the outputs carries {:.2g} nats of log P"),
+        (change, _CHANGE, "the last refinement changed log P by {:.2g}"),
+        (missed, _MISSED, "the outputs' means miss their thresholds by {:.2g} deviations"),
+    ):
+        if figure > doubted:
+            grade: Trust = "unreliable" if figure > unreliable else "low_confidence"
+            yield grade, text.format(figure)
+
+
+def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:
+    """Where other modes may lie: opposite the first, and along the outputs' curvature at 0."""
+    eye = torch.eye(len(found.mean)).to(found.precision)
+    radius = float(found.mean.norm()) or 1.0
+    base = local(graph, torch.zeros_like(found.mean), eye)
+    _, vectors = torch.linalg.eigh(base.hessian.sum(0))
+    ways = [-found.mean]
+    for place in range(1, len(found.mean) + 1):
+        ways += [radius * vectors[:, -place], -radius * vectors[:, -place]]
+    for way in ways[:count]:
+        yield TiltedLaw(way, eye)
+
+
+def _log_upper_tail(z: float) -> float:
+    return float(torch.special.log_ndtr(torch.tensor(-z, dtype=torch.float64)))
+
+
+def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
+    gap = one.mean - other.mean
+    spread = (one.covariance + other.covariance) / 2
+    return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
+
+
+def _hint_of_another(graph: Graph, thresholds: Tensor, mode: Mode) -> str | None:
+    """Whether inputs opposite the tilt come close to the thresholds as well."""
+    law = mode.solution.law
+    if float(law.mean.norm()) < 1.0:
+        return None
+    with torch.no_grad():
+        there = local(graph, -law.mean, law.covariance)
+    away = (thresholds - there.mean) / there.covariance.diagonal().clamp_min(1e-300).sqrt()
+    nearest = float(away.max())
+    if nearest > _NEAR:
+        return None
+    return (
+        f"inputs opposite the tilt come within {nearest:.2g} deviations of the thresholds too: "
+        "there may be a second mode; raise starts"
+    )

@@ -1,0 +1,130 @@
+"""Log probabilities of events behind a network, from those of their parts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from outsample.catastrophe.event import Event
+from outsample.catastrophe.tilt.conjunction import (
+    Mode,
+    Settings,
+    chosen_outputs,
+    detached,
+    modes_of,
+)
+from outsample.catastrophe.tilt.independence import independent_groups
+from outsample.catastrophe.tilt.law import TiltedLaw
+from outsample.catastrophe.tilt.order2 import local
+from outsample.catastrophe.tilt.union import LogProbability
+from outsample.distributions import Gaussian
+from outsample.estimator import Trust, worst_trust
+from outsample.networks.graph import Affine, Graph, Step
+
+#: Standard deviations below this share of the largest weight read out are those of constants.
+_CONSTANT = 1e-12
+
+
+@dataclass(frozen=True)
+class Found:
+    """Log probability of one event, and the tilts it rests on."""
+
+    log: LogProbability
+    #: Modes of each independent part, likeliest first.
+    parts: tuple[tuple[Mode, ...], ...] = ()
+
+
+def whitened(graph: Graph, law: Gaussian) -> Graph:
+    """The network as a function of independent standard normals z, x = mean + root z.
+
+    In float64, whatever the network's dtype.
+    """
+    root = law.square_root()
+    steps: tuple[Step, ...] = (Affine(root, law.mean), *graph.steps)
+    return Graph(tuple(_double(step) for step in steps)).merged()
+
+
+def log_probability_of(
+    event: Event, law: Gaussian, settings: Settings, warm: Sequence[TiltedLaw | None] = ()
+) -> Found:
+    """Log P(event) under a Gaussian law; independent parts of it are multiplied."""
+    groups = [[*range(len(event.thresholds))]]
+    if len(event.thresholds) > 1:
+        groups = independent_groups(event.graph, law)
+    graph, thresholds = whitened(event.graph, law), event.thresholds.double()
+    total = thresholds.new_zeros(())
+    parts: list[tuple[Mode, ...]] = []
+    logs: list[LogProbability] = []
+    for place, group in enumerate(groups):
+        rows = torch.tensor(group, dtype=torch.long, device=thresholds.device)
+        start = warm[place] if place < len(warm) else None
+        one = _conjunction(chosen_outputs(graph, rows), thresholds[rows], settings, start)
+        logs.append(one.log)
+        parts += one.parts
+        total = total + one.log.value
+    grades: list[Trust] = [log.trust for log in logs]
+    trust = worst_trust(*grades)
+    reasons = tuple(dict.fromkeys(reason for log in logs for reason in log.reasons))
+    return Found(LogProbability(total, trust, reasons), tuple(parts))
+
+
+def _conjunction(
+    graph: Graph, thresholds: Float64[Tensor, " d"], settings: Settings, warm: TiltedLaw | None
+) -> Found:
+    """One group of thresholds: constants are decided, what is likely goes by its complement."""
+    frozen = detached(graph)
+    like = frozen.affine[0].weight
+    base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
+    with torch.no_grad():
+        outputs = local(frozen, base.mean, base.covariance)
+    last = frozen.affine[-1].weight
+    deviation = outputs.covariance.diagonal().clamp_min(0).sqrt()
+    varies = deviation > _CONSTANT * last.abs().amax(1).clamp_min(1e-300)
+    above = outputs.mean > thresholds.detach()
+    if bool((~varies & ~above).any()):
+        return Found(LogProbability(thresholds.new_tensor(-torch.inf)))
+    kept = varies.nonzero()[:, 0]
+    if len(kept) == 0:
+        return Found(LogProbability(thresholds.new_zeros(())))
+    graph, thresholds = chosen_outputs(graph, kept), thresholds[kept]
+    likely = len(kept) == 1 and bool(above[kept[0]])
+    if likely:
+        graph, thresholds = _negated(graph), -thresholds
+    modes = modes_of(graph, thresholds, settings, warm)
+    log = _sum(modes)
+    if likely:
+        value = torch.log1p(-log.value.exp().clamp_max(1 - 1e-12))
+        log = LogProbability(value, log.trust, log.reasons)
+    return Found(log, (tuple(modes),))
+
+
+def _sum(modes: Sequence[Mode]) -> LogProbability:
+    """Distinct modes add up; only those that matter are asked whether they can be trusted."""
+    total = torch.logsumexp(torch.stack([mode.log_value for mode in modes]), 0)
+    main = [m for m in modes if float(m.log_value.detach()) > float(total.detach()) - 4.6]
+    grades: list[Trust] = [mode.trust for mode in main]
+    trust = worst_trust(*grades)
+    reasons = tuple(dict.fromkeys(_all_reasons(main)))
+    if not float(total.detach()) <= 0.0:
+        trust, reasons = "unreliable", (*reasons, "the probability came out above 1: cut to 1")
+        total = total.clamp_max(0.0)
+    return LogProbability(total, trust, reasons)
+
+
+def _all_reasons(modes: Sequence[Mode]) -> Iterator[str]:
+    for mode in modes:
+        yield from mode.reasons
+
+
+def _negated(graph: Graph) -> Graph:
+    last = graph.affine[-1]
+    bias = None if last.bias is None else -last.bias
+    return Graph((*graph.steps[:-1], Affine(-last.weight, bias)))
+
+
+def _double(step: Step) -> Step:
+    if not isinstance(step, Affine):
+        return step
+    return Affine(step.weight.double(), None if step.bias is None else step.bias.double())

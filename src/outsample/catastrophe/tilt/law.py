@@ -1,0 +1,85 @@
+"""Gaussian tilts of the standard normal law."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TiltedLaw:
+    """Q = N(mean, covariance), as the tilt dQ / dP ∝ exp(q) of P = N(0, I) by a quadratic q.
+
+    q(x) = meanᵀ y + yᵀ A y / 2 with y = x - mean and A = I - covariance⁻¹, up to a constant.
+    """
+
+    mean: Float64[Tensor, " n"]
+    precision: Float64[Tensor, "n n"]
+
+    @classmethod
+    def untilted(cls, like: Float64[Tensor, " n"]) -> Self:
+        """N(0, I) on as many entries as ``like`` has."""
+        eye = torch.eye(like.shape[0], dtype=like.dtype, device=like.device)
+        return cls(torch.zeros_like(like), eye)
+
+    @classmethod
+    def of(cls, linear: Float64[Tensor, " n"], precision: Float64[Tensor, "n n"]) -> Self:
+        """The law ∝ exp(linearᵀ x - xᵀ precision x / 2)."""
+        return cls(torch.linalg.solve(precision, linear), precision)
+
+    @cached_property
+    def covariance(self) -> Float64[Tensor, "n n"]:
+        """Covariance of Q, shape (n, n)."""
+        inverse = torch.linalg.inv(self.precision)
+        return (inverse + inverse.T) / 2
+
+    @cached_property
+    def linear(self) -> Float64[Tensor, " n"]:
+        """Precision times mean: the linear term of the log density."""
+        return self.precision @ self.mean
+
+    @cached_property
+    def curvature(self) -> Float64[Tensor, "n n"]:
+        """Second derivative A of q."""
+        return torch.eye(len(self.mean)).to(self.precision) - self.precision
+
+    @cached_property
+    def divergence(self) -> float:
+        """Kullback-Leibler divergence KL(Q ‖ P), in nats."""
+        n = len(self.mean)
+        log_det = float(torch.linalg.slogdet(self.precision)[1])
+        return 0.5 * (float(self.covariance.trace() + self.mean @ self.mean) - n + log_det)
+
+    @cached_property
+    def _scaled(self) -> Float64[Tensor, "n n"]:
+        return self.curvature @ self.covariance
+
+    @cached_property
+    def variance(self) -> float:
+        """Var_Q(q)."""
+        scaled = self._scaled
+        linear = self.mean @ self.covariance @ self.mean
+        return float(linear + 0.5 * (scaled * scaled.T).sum())
+
+    @cached_property
+    def third_cumulant(self) -> float:
+        """κ₃ of q under Q."""
+        scaled = self._scaled
+        linear = 3 * self.mean @ self.covariance @ scaled @ self.mean
+        return float(linear + (scaled @ scaled * scaled.T).sum())
+
+    def moved(self, amount: float) -> "TiltedLaw":
+        """Q tilted once more, by exp(amount · q)."""
+        precision = self.precision - amount * self.curvature
+        step = torch.linalg.solve(precision, self.mean)
+        return TiltedLaw(self.mean + amount * step, precision)
+
+    def mixed(self, other: "TiltedLaw", share: float) -> "TiltedLaw":
+        """The law between this and ``other`` in natural parameters, at ``share`` of the way."""
+        return TiltedLaw.of(
+            torch.lerp(self.linear, other.linear, share),
+            torch.lerp(self.precision, other.precision, share),
+        )

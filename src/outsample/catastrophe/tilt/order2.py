@@ -1,0 +1,93 @@
+"""Means, covariances, gradients and expected Hessians of a network's outputs, at order 2.
+
+Cumulant propagation of order 2 with exact variances and two terms of Mehler's series off the
+diagonal, and its reverse pass written out: a tilt is found by dozens of these, which must not
+cost more than their matrix products.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from outsample.networks.activations.base import Activation
+from outsample.networks.graph import Affine, Graph
+
+
+class Local(NamedTuple):
+    """What a network's d outputs look like to second order under N(mean, covariance)."""
+
+    mean: Float[Tensor, " d"]
+    covariance: Float[Tensor, "d d"]
+    #: E[∇f_j] and E[∇²f_j], shapes (d, n) and (d, n, n).
+    gradient: Float[Tensor, "d n"]
+    hessian: Float[Tensor, "d n n"]
+
+
+class _Layer(NamedTuple):
+    """One activation step: derivatives of its outputs' cumulants in those of its inputs.
+
+    With z the pre-activations, c_k = E[φ^(k)(z)]; ``variance_in_mean`` and
+    ``variance_in_variance`` are the derivatives of Var φ(z).
+    """
+
+    covariance: Float[Tensor, "n n"]
+    c: tuple[Tensor, Tensor, Tensor, Tensor]
+    variance_in_mean: Float[Tensor, " n"]
+    variance_in_variance: Float[Tensor, " n"]
+
+
+def local(graph: Graph, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"]) -> Local:
+    """Outputs of ``graph`` to second order under N(mean, covariance)."""
+    layers: list[_Layer | Tensor] = []
+    for step in graph.steps:
+        if isinstance(step, Affine):
+            mean = step.weight @ mean if step.bias is None else step.weight @ mean + step.bias
+            covariance = step.weight @ covariance @ step.weight.T
+            layers.append(step.weight)
+        else:
+            mean, covariance, layer = _forward(step, mean, covariance)
+            layers.append(layer)
+    d = mean.shape[0]
+    to_mean = torch.eye(d, dtype=mean.dtype, device=mean.device)
+    to_covariance = mean.new_zeros(d, d, d)
+    for layer in reversed(layers):
+        if isinstance(layer, Tensor):
+            to_mean, to_covariance = to_mean @ layer, layer.T @ to_covariance @ layer
+        else:
+            to_mean, to_covariance = _backward(layer, to_mean, to_covariance)
+    return Local(mean, covariance, to_mean, 2 * to_covariance)
+
+
+def _forward(step: Activation, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, _Layer]:
+    expansion = step.expand(mean, covariance.diagonal())
+    precision = expansion.scale.reciprocal()
+    # A neuron that reads only constants has no curvature to speak of, but round-off / 0.
+    precision = torch.where(covariance.diagonal() > 0, precision, 0.0)
+    power, c = torch.ones_like(precision), list[Tensor]()
+    for k in range(1, 5):
+        power = power * precision
+        c.append(expansion.coefficient(k) * power)
+    out = covariance * (c[0] * c[0][:, None]) + covariance.square() * (0.5 * c[1] * c[1][:, None])
+    out.diagonal().copy_(expansion.coefficient(0, 2))
+    in_mean = expansion.coefficient(1, 2) * precision
+    in_variance = 0.5 * expansion.coefficient(2, 2) * precision.square()
+    return expansion.mean, out, _Layer(covariance, (c[0], c[1], c[2], c[3]), in_mean, in_variance)
+
+
+def _backward(
+    layer: _Layer, to_mean: Float[Tensor, "d n"], to_covariance: Float[Tensor, "d n n"]
+) -> tuple[Float[Tensor, "d n"], Float[Tensor, "d n n"]]:
+    """Derivatives in the pre-activations' mean and covariance from those in the activations'."""
+    covariance, (c1, c2, c3, c4) = layer.covariance, layer.c
+    own = to_covariance.diagonal(dim1=1, dim2=2).clone()
+    variance = covariance.diagonal()
+    weighted = to_covariance * covariance
+    by_c1 = 2 * (weighted @ c1 - own * (variance * c1))
+    by_c2 = (weighted * covariance) @ c2 - own * (variance.square() * c2)
+    mean = to_mean * c1 + by_c1 * c2 + by_c2 * c3 + own * layer.variance_in_mean
+    out = to_covariance * (c1 * c1[:, None]) + weighted * (c2 * c2[:, None])
+    diagonal = 0.5 * (to_mean * c2 + by_c1 * c3 + by_c2 * c4) + own * layer.variance_in_variance
+    out.diagonal(dim1=1, dim2=2).copy_(diagonal)
+    return mean, out

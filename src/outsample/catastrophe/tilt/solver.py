@@ -1,0 +1,65 @@
+"""Finds the Gaussian tilt under which a network's outputs reach their thresholds."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from outsample.catastrophe.tilt.law import TiltedLaw
+from outsample.catastrophe.tilt.order2 import Local, local
+from outsample.catastrophe.tilt.saddle import Quadratic, is_definite, saddle
+from outsample.networks.graph import Graph
+
+#: Share of the way to the model's tilt that a step goes.
+_SHARE = 0.7
+#: A tilt that moves less than this, in standard deviations of the inputs, is found.
+_TOLERANCE = 3e-2
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A tilt, with how strongly it weighs each output."""
+
+    law: TiltedLaw
+    strength: Float64[Tensor, " d"]
+    steps: int
+    converged: bool
+
+
+def solve(
+    graph: Graph, thresholds: Float64[Tensor, " d"], start: TiltedLaw, most_steps: int
+) -> Solution:
+    """The fixed point at order 2: Q is P tilted by the outputs' own quadratic model under Q.
+
+    Every step expands the outputs under Q to second order, finds how strongly the expansion must
+    be weighed for its means to reach the thresholds, and goes most of the way to that tilt.
+    """
+    law, strength = start, torch.zeros_like(thresholds)
+    for step in range(1, most_steps + 1):
+        outputs = local(graph, law.mean, law.covariance)
+        new, strength = improved(law, outputs, thresholds, strength, _SHARE)
+        moved = float((new.mean - law.mean).norm())
+        spread = float((new.precision - law.precision).norm())
+        law = new
+        if moved < _TOLERANCE and spread < 3 * _TOLERANCE:
+            return Solution(law, strength, step, converged=True)
+    return Solution(law, strength, most_steps, converged=False)
+
+
+def improved(
+    law: TiltedLaw,
+    outputs: Local,
+    thresholds: Float64[Tensor, " d"],
+    strength: Float64[Tensor, " d"],
+    share: float,
+) -> tuple[TiltedLaw, Float64[Tensor, " d"]]:
+    """The tilt by the outputs' quadratic model, or a law on the way to it, and its strengths."""
+    model = Quadratic(law, outputs)
+    strength = saddle(model, thresholds, strength)
+    target = model.tilted(strength)
+    new = law.mixed(target, share)
+    while not is_definite(new) and share > 1e-3:
+        share /= 2
+        new = law.mixed(target, share)
+    return new, strength
