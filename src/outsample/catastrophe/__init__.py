@@ -3,6 +3,7 @@
 from outsample.catastrophe.detectors import Detector, argmax, hidden, output
 from outsample.catastrophe.estimate import TailEstimate
 from outsample.catastrophe.event import Event
+from outsample.catastrophe.from_cumulants import FromCumulants
 from outsample.catastrophe.problem import CatastropheProbability
 from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation
 
@@ -11,6 +12,7 @@ __all__ = [
     "CrossEntropy",
     "Detector",
     "Event",
+    "FromCumulants",
     "SubsetSimulation",
     "TailEstimate",
     "argmax",
