@@ -14,7 +14,7 @@ def diagonal(*weights: float, dtype: torch.dtype = torch.float64) -> nn.Linear:
     """A linear layer without bias and with a diagonal matrix."""
     layer = nn.Linear(len(weights), len(weights), bias=False, dtype=dtype)
     with torch.no_grad():
-        layer.weight.copy_(torch.diag(torch.tensor(weights)))
+        layer.weight.copy_(torch.diag(torch.tensor(weights, dtype=torch.float64)))
     return layer.requires_grad_(False)
 
 
@@ -24,7 +24,7 @@ def halfspace(
     """A linear network's tail at so many standard deviations, and log p."""
     net = nn.Linear(n, 1, bias=False, dtype=dtype).requires_grad_(False)
     with torch.no_grad():
-        direction = torch.linspace(-1, 2, n)
+        direction = torch.linspace(-1, 2, n, dtype=torch.float64)
         net.weight.copy_(direction / direction.norm())
     problem = CatastropheProbability(net, ou.Gaussian.standard(n), output[0] > sigmas)
     return problem, float(stats.norm.logsf(sigmas))

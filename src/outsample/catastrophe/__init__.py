@@ -3,8 +3,9 @@
 from outsample.catastrophe.detectors import Detector, argmax, hidden, output
 from outsample.catastrophe.estimate import TailEstimate
 from outsample.catastrophe.event import Event
+from outsample.catastrophe.from_cumulants import FromCumulants
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation
+from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation, TiltedImportanceSampling
 from outsample.catastrophe.tilt import CatastropheMode, Tilt, TiltEstimate
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "CrossEntropy",
     "Detector",
     "Event",
+    "FromCumulants",
     "SubsetSimulation",
     "TailEstimate",
     "Tilt",
     "TiltEstimate",
+    "TiltedImportanceSampling",
     "argmax",
     "hidden",
     "output",

@@ -1,7 +1,7 @@
 """The probability that a detector goes off on a network's random output."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import torch
 from jaxtyping import Float
@@ -75,6 +75,7 @@ class CatastropheProbability(Problem):
         #: The conjunctions of thresholds whose union the detector is.
         self.conjunctions = normal_form(detector, self._widths())
         unique = dict.fromkeys(t for parts in self.conjunctions for t in parts)
+        self._distinct = tuple(unique)
         order = {threshold: place for place, threshold in enumerate(unique)}
         self._places = [[order[t] for t in parts] for parts in self.conjunctions]
         self._units = sorted(
@@ -140,13 +141,11 @@ class CatastropheProbability(Problem):
             found.append(Event(read_out(graph, rows, self.inputs.mean), self._limits[places]))
         return tuple(found)
 
-    def intersection(self, chosen: Sequence[int]) -> Event:
-        """The event that several of :attr:`conjunctions` happen at once."""
-        unique = dict.fromkeys(t for i in chosen for t in self.conjunctions[i])
-        places = dict.fromkeys(place for i in chosen for place in self._places[i])
-        rows = [threshold.row for threshold in unique]
+    def margins(self) -> tuple[Event, tuple[tuple[int, ...], ...]]:
+        """All distinct thresholds as one event, and which of them each conjunction is made of."""
+        rows = [threshold.row for threshold in self._distinct]
         graph = read_out(self._outputs.graph(), rows, self.inputs.mean)
-        return Event(graph, self._limits[[*places]])
+        return Event(graph, self._limits), tuple(tuple(places) for places in self._places)
 
     def exact(self) -> Tensor | None:
         """Closed form, shape (), for detectors that are certain or impossible and linear networks.

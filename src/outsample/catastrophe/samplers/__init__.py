@@ -2,5 +2,6 @@
 
 from outsample.catastrophe.samplers.cross_entropy import CrossEntropy
 from outsample.catastrophe.samplers.subset_simulation import SubsetSimulation
+from outsample.catastrophe.samplers.tilted import TiltedImportanceSampling
 
-__all__ = ["CrossEntropy", "SubsetSimulation"]
+__all__ = ["CrossEntropy", "SubsetSimulation", "TiltedImportanceSampling"]

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from outsample.catastrophe.estimate import TailEstimate, TailEstimator, catastrophe_of
+from outsample.catastrophe.event import Event
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.tilt.conjunction import Mode, Settings
+from outsample.catastrophe.tilt.conjunction import Mode, Settings, chosen_outputs
 from outsample.catastrophe.tilt.events import Found, log_probability_of
 from outsample.catastrophe.tilt.response import closure_of
 from outsample.catastrophe.tilt.union import LogProbability, log_union
@@ -197,7 +198,10 @@ def components(inputs: Gaussian | GaussianMixture) -> list[tuple[Tensor, Gaussia
 def _intersection(
     problem: CatastropheProbability, law: Gaussian, settings: Settings, chosen: Sequence[int]
 ) -> LogProbability:
-    return log_probability_of(problem.intersection(chosen), law, settings).log
+    margins, conjunctions = problem.margins()
+    rows = [*dict.fromkeys(place for i in chosen for place in conjunctions[i])]
+    graph = chosen_outputs(margins.graph, torch.tensor(rows, device=margins.thresholds.device))
+    return log_probability_of(Event(graph, margins.thresholds[rows]), law, settings).log
 
 
 def _double_zero(problem: CatastropheProbability) -> Tensor:
