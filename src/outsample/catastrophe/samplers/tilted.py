@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float64, Int
@@ -100,7 +101,7 @@ class TiltedImportanceSampling(TailSampler):
         catastrophe = catastrophe_of(problem)
         inputs = catastrophe.inputs
         laws = [inputs] if isinstance(inputs, Gaussian) else inputs.components
-        return sum(count_flops(lambda: proposals(catastrophe, law, self.starts)) for law in laws)
+        return sum(count_flops(partial(proposals, catastrophe, law, self.starts)) for law in laws)
 
 
 @dataclass(frozen=True)

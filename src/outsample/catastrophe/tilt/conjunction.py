@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
@@ -22,8 +22,10 @@ from outsample.networks.graph import Affine, Graph
 _RESIDUAL = (2.2, 4.0)
 _CHANGE = (0.6, 1.5)
 _MISSED = (0.5, 1.5)
-#: Standard deviations within which a threshold behind the mirrored tilt hints at another mode.
+#: Standard deviations within which thresholds opposite the tilt are worth another start.
 _NEAR = 4.0
+#: A tilt with a precision below this, in one direction, may be the middle of two.
+_STRETCHED = 0.3
 #: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs.
 _APART = 1.0
 
@@ -91,16 +93,15 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        found = [_refined(frozen, at, warm or base, settings)]
-        for start in _other_starts(frozen, found[0][0].law, settings.starts - 1):
+        found = _unfolded(frozen, at, _refined(frozen, at, warm or base, settings), settings)
+        tilt = found[0][0].law
+        others = max(settings.starts - 1, int(_is_near(frozen, at, tilt)))
+        for start in _other_starts(frozen, tilt, others):
             other = _refined(frozen, at, start, settings)
             if all(_apart(other[0].law, known.law) for known, _ in found):
                 found.append(other)
     modes = [_mode(graph, thresholds, *solution, settings) for solution in found]
     modes.sort(key=lambda mode: -float(mode.log_value.detach()))
-    if settings.starts == 1 and (hint := _hint_of_another(frozen, at, modes[0])):
-        doubted = worst_trust(modes[0].trust, "low_confidence")
-        modes[0] = replace(modes[0], trust=doubted, reasons=(*modes[0].reasons, hint))
     return modes
 
 
@@ -213,6 +214,23 @@ def _doubts(
             yield grade, text.format(figure)
 
 
+def _unfolded(
+    graph: Graph, thresholds: Tensor, one: "tuple[Solution, float]", settings: Settings
+) -> "list[tuple[Solution, float]]":
+    """The tilt itself, or the two that it is the symmetric middle of."""
+    law = one[0].law
+    values, vectors = torch.linalg.eigh(law.precision)
+    if float(values[0]) > _STRETCHED:
+        return [one]
+    eye = torch.eye(len(law.mean)).to(law.precision)
+    step = vectors[:, 0] * float(values[0]) ** -0.5
+    halves = [
+        _refined(graph, thresholds, TiltedLaw(law.mean + sign * step, eye), settings)
+        for sign in (1.0, -1.0)
+    ]
+    return halves if _apart(halves[0][0].law, halves[1][0].law) else [one]
+
+
 def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:
     """Where other modes may lie: opposite the first, and along the outputs' curvature at 0."""
     eye = torch.eye(len(found.mean)).to(found.precision)
@@ -236,18 +254,10 @@ def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
     return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
 
 
-def _hint_of_another(graph: Graph, thresholds: Tensor, mode: Mode) -> str | None:
-    """Whether inputs opposite the tilt come close to the thresholds as well."""
-    law = mode.solution.law
+def _is_near(graph: Graph, thresholds: Tensor, law: TiltedLaw) -> bool:
+    """Whether inputs opposite the tilt come close to all thresholds as well."""
     if float(law.mean.norm()) < 1.0:
-        return None
-    with torch.no_grad():
-        there = local(graph, -law.mean, law.covariance)
+        return False
+    there = local(graph, -law.mean, law.covariance)
     away = (thresholds - there.mean) / there.covariance.diagonal().clamp_min(1e-300).sqrt()
-    nearest = float(away.max())
-    if nearest > _NEAR:
-        return None
-    return (
-        f"inputs opposite the tilt come within {nearest:.2g} deviations of the thresholds too: "
-        "there may be a second mode; raise starts"
-    )
+    return float(away.max()) < _NEAR

@@ -12,7 +12,7 @@ from outsample.catastrophe.tilt.saddle import Quadratic, is_definite, saddle
 from outsample.networks.graph import Graph
 
 #: Share of the way to the model's tilt that a step goes.
-_SHARE = 0.7
+_SHARE = 0.85
 #: A tilt that moves less than this, in standard deviations of the inputs, is found.
 _TOLERANCE = 3e-2
 

@@ -73,8 +73,9 @@ class Tilt(TailEstimator):
         order: order of the cumulant propagation, 2, 3 or 4.
         variant: of the propagation: ``"augmented"``, ``"basic"`` or ``"elliptical"`` (order 3),
             which is faster in wide networks.
-        starts: from how many laws to look for tilts; the inputs' own, then the mirror image of
-            the tilt found, then along the outputs' curvature.  Distinct tilts are added up.
+        starts: from how many laws to look for tilts: the inputs' own, the mirror image of the
+            tilt found (also with 1, where the outputs come near their thresholds there), then
+            along the outputs' curvature.  Distinct tilts are added up.
         refinements: steps with the gradients of the full order, for orders 3 and 4.
         steps: most steps to the fixed point.
 
