@@ -3,9 +3,15 @@
 from outsample.catastrophe.detectors import Detector, argmax, hidden, output
 from outsample.catastrophe.estimate import TailEstimate
 from outsample.catastrophe.event import Event
+from outsample.catastrophe.exceedance import ExceedanceCurve, exceedance_curve, threshold_of
 from outsample.catastrophe.from_cumulants import FromCumulants
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.samplers import CrossEntropy, SubsetSimulation, TiltedImportanceSampling
+from outsample.catastrophe.samplers import (
+    CrossEntropy,
+    SubsetSimulation,
+    TiltedImportanceSampling,
+    catastrophic_inputs,
+)
 from outsample.catastrophe.tilt import CatastropheMode, Tilt, TiltEstimate
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "CrossEntropy",
     "Detector",
     "Event",
+    "ExceedanceCurve",
     "FromCumulants",
     "SubsetSimulation",
     "TailEstimate",
@@ -21,6 +28,9 @@ __all__ = [
     "TiltEstimate",
     "TiltedImportanceSampling",
     "argmax",
+    "catastrophic_inputs",
+    "exceedance_curve",
     "hidden",
     "output",
+    "threshold_of",
 ]

@@ -26,8 +26,9 @@ _MISSED = (0.5, 1.5)
 _NEAR = 4.0
 #: A tilt with a precision below this, in one direction, may be the middle of two.
 _STRETCHED = 0.3
-#: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs.
-_APART = 1.0
+#: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
+#: ones would count what lies between them twice.
+_APART = 4.0
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,15 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        found = _unfolded(frozen, at, _refined(frozen, at, warm or base, settings), settings)
-        tilt = found[0][0].law
+        found = _unfolded(frozen, at, solve(frozen, at, warm or base, settings.steps), settings)
+        tilt = found[0].law
         others = max(settings.starts - 1, int(_is_near(frozen, at, tilt)))
         for start in _other_starts(frozen, tilt, others):
-            other = _refined(frozen, at, start, settings)
-            if all(_apart(other[0].law, known.law) for known, _ in found):
+            other = solve(frozen, at, start, settings.steps)
+            if all(_apart(other.law, known.law) for known in found):
                 found.append(other)
-    modes = [_mode(graph, thresholds, *solution, settings) for solution in found]
+        refined = [_refined(frozen, at, solution, settings) for solution in found]
+    modes = [_mode(graph, thresholds, *solution, settings) for solution in refined]
     modes.sort(key=lambda mode: -float(mode.log_value.detach()))
     return modes
 
@@ -142,14 +144,13 @@ def chosen_outputs(graph: Graph, rows: Tensor) -> Graph:
 
 
 def _refined(
-    graph: Graph, thresholds: Tensor, start: TiltedLaw, settings: Settings
+    graph: Graph, thresholds: Tensor, found: Solution, settings: Settings
 ) -> tuple[Solution, float]:
     """The tilt, and log P of the active thresholds before the last refinement.
 
-    The fixed point is found at order 2; a refinement is one more step with the gradient and
+    The fixed point was found at order 2; a refinement is one more step with the gradient and
     expected Hessian of the full order.
     """
-    found = solve(graph, thresholds, start, settings.steps)
     before = math.nan
     for _ in range(settings.refinements if settings.closure.order > 2 else 0):
         active = found.strength.nonzero()[:, 0]
@@ -215,20 +216,20 @@ def _doubts(
 
 
 def _unfolded(
-    graph: Graph, thresholds: Tensor, one: "tuple[Solution, float]", settings: Settings
-) -> "list[tuple[Solution, float]]":
+    graph: Graph, thresholds: Tensor, one: Solution, settings: Settings
+) -> list[Solution]:
     """The tilt itself, or the two that it is the symmetric middle of."""
-    law = one[0].law
+    law = one.law
     values, vectors = torch.linalg.eigh(law.precision)
     if float(values[0]) > _STRETCHED:
         return [one]
     eye = torch.eye(len(law.mean)).to(law.precision)
     step = vectors[:, 0] * float(values[0]) ** -0.5
     halves = [
-        _refined(graph, thresholds, TiltedLaw(law.mean + sign * step, eye), settings)
+        solve(graph, thresholds, TiltedLaw(law.mean + sign * step, eye), settings.steps)
         for sign in (1.0, -1.0)
     ]
-    return halves if _apart(halves[0][0].law, halves[1][0].law) else [one]
+    return halves if _apart(halves[0].law, halves[1].law) else [one]
 
 
 def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:

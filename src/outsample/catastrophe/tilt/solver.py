@@ -1,5 +1,6 @@
 """Finds the Gaussian tilt under which a network's outputs reach their thresholds."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,10 @@ from outsample.catastrophe.tilt.order2 import Local, local
 from outsample.catastrophe.tilt.saddle import Quadratic, is_definite, saddle
 from outsample.networks.graph import Graph
 
-#: Share of the way to the model's tilt that a step goes.
-_SHARE = 0.85
+#: Share of the way to the model's tilt that a step goes, at first and at least; a step that moves
+#: the tilt no less than the one before makes the next ones shorter.
+_SHARE, _LEAST_SHARE = 0.85, 0.2
+_SLOW, _SHORTER = 0.8, 0.7
 #: A tilt that moves less than this, in standard deviations of the inputs, is found.
 _TOLERANCE = 3e-2
 
@@ -36,14 +39,18 @@ def solve(
     be weighed for its means to reach the thresholds, and goes most of the way to that tilt.
     """
     law, strength = start, torch.zeros_like(thresholds)
+    share, last = _SHARE, math.inf
     for step in range(1, most_steps + 1):
         outputs = local(graph, law.mean, law.covariance)
-        new, strength = improved(law, outputs, thresholds, strength, _SHARE)
+        new, strength = improved(law, outputs, thresholds, strength, share)
         moved = float((new.mean - law.mean).norm())
         spread = float((new.precision - law.precision).norm())
         law = new
         if moved < _TOLERANCE and spread < 3 * _TOLERANCE:
             return Solution(law, strength, step, converged=True)
+        if moved + spread > _SLOW * last:
+            share = max(_SHORTER * share, _LEAST_SHARE)
+        last = moved + spread
     return Solution(law, strength, most_steps, converged=False)
 
 
