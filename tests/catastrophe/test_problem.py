@@ -71,6 +71,18 @@ def test_score_indicator_and_events_agree(detector: Detector) -> None:
     torch.testing.assert_close(rebuilt, score, atol=1e-12, rtol=0)
 
 
+def test_margins_are_all_thresholds_once() -> None:
+    a, b, c = output[0] > 1, output[1] > -3, hidden[0][0] > 0.5
+    problem, x = CatastropheProbability(NET, LAW, (a & b) | (a & c)), inputs()
+    event, conjunctions = problem.margins()
+    excess = event(x)
+    assert excess.shape == (500, 3)
+    assert conjunctions == ((0, 1), (0, 2))
+    expected = torch.stack([excess[:, places].amin(1) for places in ([0, 1], [0, 2])], 1)
+    torch.testing.assert_close(problem.scores(x), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(problem.score(x), expected.amax(1), atol=1e-12, rtol=0)
+
+
 def test_early_units_are_carried_and_late_ones_read_directly() -> None:
     early = CatastropheProbability(NET, LAW, hidden[0][0] + output[0] > 1).events()[0].graph
     late = CatastropheProbability(NET, LAW, hidden[2][0] + output[0] > 1).events()[0].graph

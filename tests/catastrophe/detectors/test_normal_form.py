@@ -53,6 +53,11 @@ def test_multiples_of_a_functional_are_one() -> None:
     )
 
 
+def test_weights_keep_all_their_digits() -> None:
+    ((threshold,),) = normal_form(output[0] - output[1] / 3 > 1, WIDTHS)
+    assert [weight for _, weight in threshold.row] == [1.0, -1 / 3]
+
+
 def test_contradictions_are_impossible_and_complements_certain() -> None:
     a, b = output[0] > 1, output[1] > 1
     impossible, certain = [], [[]]

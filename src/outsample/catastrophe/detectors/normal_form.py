@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 from outsample.catastrophe.detectors.argmax import ArgmaxIs
 from outsample.catastrophe.detectors.detector import (
@@ -41,6 +41,20 @@ class LinearThreshold:
     strict: bool
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """A line, equal to others that agree with it to twelve digits."""
+
+    rounded: Line
+    line: Line = field(compare=False)
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        """The axis of a line."""
+        rounded = tuple((unit, float(f"{weight:.{_DIGITS}g}")) for unit, weight in line)
+        return cls(rounded, line)
+
+
 class _Interval(NamedTuple):
     """Which values of a line are meant: between the limits, without those that are strict."""
 
@@ -75,8 +89,8 @@ class _Interval(NamedTuple):
         return self.upper > other.lower
 
 
-#: One conjunction: the interval of every line that it restricts.
-_Box = dict[Line, _Interval]
+#: One conjunction: the interval of every axis that it restricts.
+_Box = dict[_Axis, _Interval]
 
 
 def normal_form(detector: Detector, widths: Widths) -> tuple[tuple[LinearThreshold, ...], ...]:
@@ -95,7 +109,8 @@ def normal_form(detector: Detector, widths: Widths) -> tuple[tuple[LinearThresho
 
 
 def _thresholds(box: _Box) -> Iterator[LinearThreshold]:
-    for line, interval in box.items():
+    for axis, interval in box.items():
+        line = axis.line
         if interval.lower > -math.inf:
             yield LinearThreshold(line, interval.lower, interval.above)
         if interval.upper < math.inf:
@@ -131,9 +146,9 @@ def _boxes(detector: Detector, widths: Widths, whole: Detector) -> list[_Box]:
 def _intersection(one: _Box, other: _Box) -> _Box | None:
     """The conjunction of two, None if it is a contradiction."""
     both = dict(one)
-    for line, interval in other.items():
-        both[line] = both.get(line, _Interval()).meet(interval)
-        if both[line].empty:
+    for axis, interval in other.items():
+        both[axis] = both.get(axis, _Interval()).meet(interval)
+        if both[axis].empty:
             return None
     return both
 
@@ -159,15 +174,15 @@ def _simplified(boxes: Iterable[_Box], whole: Detector) -> list[_Box]:
 
 
 def _within(one: _Box, other: _Box) -> bool:
-    return all(line in one and one[line].within(wanted) for line, wanted in other.items())
+    return all(axis in one and one[axis].within(wanted) for axis, wanted in other.items())
 
 
 def _complete(one: _Box, other: _Box) -> bool:
     """Whether two half-lines cover the whole line."""
     if len(one) != 1 or one.keys() != other.keys():
         return False
-    (line,) = one
-    return one[line].covers_with(other[line])
+    (axis,) = one
+    return one[axis].covers_with(other[axis])
 
 
 def _box_of(threshold: Threshold, widths: Widths) -> list[_Box]:
@@ -186,13 +201,13 @@ def _box_of(threshold: Threshold, widths: Widths) -> list[_Box]:
         value = threshold.value if upwards else -threshold.value
         return [{}] if value < 0 or (value == 0 and not strict) else []
     size = math.copysign(max(abs(weight) for _, weight in terms), terms[0][1])
-    line = tuple((unit, float(f"{weight / size:.{_DIGITS}g}")) for unit, weight in terms)
+    axis = _Axis.of(tuple((unit, weight / size) for unit, weight in terms))
     value = threshold.value / size
     if upwards == (size > 0):
         interval = _Interval(lower=value, above=strict)
     else:
         interval = _Interval(upper=value, below=strict)
-    return [{line: interval}]
+    return [{axis: interval}]
 
 
 def _resolved(unit: Unit, widths: Widths) -> Unit:

@@ -109,7 +109,7 @@ class TailSampler(TailEstimator):
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> TailEstimate:
         catastrophe = catastrophe_of(problem)
         conjunctions = catastrophe.conjunctions
-        if not all(conjunctions):  # also if there are none, which all() calls true
+        if not all(conjunctions):  # one without thresholds is certain
             return _summary(catastrophe, [(1.0, Part(0.0, 0.0, 0, (), {}))])
         if not conjunctions:
             return _summary(catastrophe, [(1.0, Part(-math.inf, 0.0, 0, (), {}))])

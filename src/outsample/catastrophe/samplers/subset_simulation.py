@@ -56,10 +56,11 @@ class SubsetSimulation(TailSampler):
 
     Example:
         >>> import torch, outsample as ou
-        >>> net = torch.nn.Linear(4, 1, dtype=torch.float64)
-        >>> problem = ou.CatastropheProbability(net, ou.Gaussian.standard(4), ou.output[0] > 4)
-        >>> estimate = ou.SubsetSimulation(samples=5000).estimate(problem)
-        >>> bool(abs(estimate.value - problem.exact()) < 5 * estimate.standard_error)
+        >>> inputs = ou.Gaussian.standard(2, torch.float64)
+        >>> problem = ou.CatastropheProbability(torch.nn.ReLU(), inputs, ou.output[0] > 4)
+        >>> found = ou.SubsetSimulation(samples=5000).estimate(problem)
+        >>> exact = torch.special.log_ndtr(torch.tensor(-4.0)).item()
+        >>> abs(found.log_value.item() - exact) < 4 * found.relative_error.item()
         True
     """
 

@@ -12,7 +12,7 @@ from outsample.estimator import Trust
 #: Effective samples below which, and largest shares of one weight above which, a mean of weights
 #: is low_confidence and unreliable.
 _FEW, _FEWEST = 100.0, 10.0
-_LARGE, _LARGEST = 0.05, 0.2
+_LARGE, _LARGEST = 0.02, 0.2
 
 
 @dataclass(frozen=True)
