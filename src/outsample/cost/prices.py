@@ -385,13 +385,14 @@ _TABLE = [
         "_local_scalar_dense _sparse_coo_tensor_with_dims "
         "_sparse_coo_tensor_with_dims_and_tensors _to_copy _to_dense _to_sparse _to_sparse_csr "
         "_unsafe_view arange as_strided block_diag cat clone complex constant_pad_nd copy detach "
-        "diag_embed diagonal_scatter embedding empty empty_like empty_strided eye fill flip full "
-        "full_like gather im2col index index_copy index_fill index_select is_coalesced "
-        "is_same_size is_set_to lift lift_fresh lu_unpack masked_scatter masked_select new_empty "
-        "new_empty_strided new_full new_ones new_zeros ones ones_like promote_types repeat "
-        "repeat_interleave resize roll scalar_tensor scatter select_backward select_scatter set "
-        "slice_backward slice_scatter squeeze stack t take transpose tril tril_indices triu "
-        "triu_indices unsafe_split unsafe_split_with_sizes unsqueeze zero zeros zeros_like",
+        "diag_embed diagonal_backward diagonal_scatter embedding empty empty_like empty_strided "
+        "eye fill flip full full_like gather im2col index index_copy index_fill index_select "
+        "is_coalesced is_same_size is_set_to lift lift_fresh lu_unpack masked_scatter "
+        "masked_select new_empty new_empty_strided new_full new_ones new_zeros ones ones_like "
+        "promote_types repeat repeat_interleave resize roll scalar_tensor scatter select_backward "
+        "select_scatter set slice_backward slice_scatter squeeze stack t take transpose tril "
+        "tril_indices triu triu_indices unsafe_split unsafe_split_with_sizes unsqueeze zero zeros "
+        "zeros_like",
     ),
 ]
 

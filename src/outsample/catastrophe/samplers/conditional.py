@@ -13,8 +13,8 @@ from outsample.errors import InputError, NumericalError
 from outsample.estimator import positive_integer
 from outsample.sampling.sampler import batch_rows
 
-#: Effective draws from the tilts for each input that is returned, and most rounds of draws.
-_EFFECTIVE, _ROUNDS = 4, 200
+#: Effective draws from the tilts for each input that is returned, and most draws for each.
+_EFFECTIVE, _MOST = 4, 2000
 _INFLATION = 1.1
 
 
@@ -52,7 +52,8 @@ def catastrophic_inputs(
     found: list[Tensor] = []
     logs: list[Tensor] = []
     effective = 0.0
-    for _ in range(_ROUNDS):
+    rounds = 50 + _MOST * count // rows
+    for _ in range(rounds):
         for (weight, law), mixture in zip(laws, mixtures, strict=True):
             noise = normals(rows, problem, draws)
             z = mixture.drawn(mixture.labels(rows), noise.double()).to(noise.dtype)
@@ -68,7 +69,7 @@ def catastrophic_inputs(
             break
     else:
         raise NumericalError(
-            f"catastrophic_inputs: {_ROUNDS * rows * len(laws)} draws from the tilts gave "
+            f"catastrophic_inputs: {rounds * rows * len(laws)} draws from the tilts gave "
             f"{effective:.3g} effective catastrophes, fewer than {_EFFECTIVE} for each of "
             f"{count}; ask for fewer, or check whether the catastrophe is possible"
         )

@@ -54,22 +54,11 @@ class TiltedLaw:
         return 0.5 * (float(self.covariance.trace() + self.mean @ self.mean) - n + log_det)
 
     @cached_property
-    def _scaled(self) -> Float64[Tensor, "n n"]:
-        return self.curvature @ self.covariance
-
-    @cached_property
     def variance(self) -> float:
         """Var_Q(q)."""
-        scaled = self._scaled
+        scaled = self.curvature @ self.covariance
         linear = self.mean @ self.covariance @ self.mean
         return float(linear + 0.5 * (scaled * scaled.T).sum())
-
-    @cached_property
-    def third_cumulant(self) -> float:
-        """κ₃ of q under Q."""
-        scaled = self._scaled
-        linear = 3 * self.mean @ self.covariance @ scaled @ self.mean
-        return float(linear + (scaled @ scaled * scaled.T).sum())
 
     def moved(self, amount: float) -> "TiltedLaw":
         """Q tilted once more, by exp(amount · q)."""

@@ -18,7 +18,7 @@ from outsample.networks.activations.base import Activation, Expansion
 from outsample.networks.graph import Graph
 
 #: By how many of its standard deviations q moves in a finite difference.
-_MOVE = 0.02
+_MOVE = 0.004
 
 
 @dataclass(frozen=True)

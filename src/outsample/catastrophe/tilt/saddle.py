@@ -68,7 +68,8 @@ def saddle(
     """
     if len(thresholds) == 1:
         return _one(model, float(thresholds[0]))
-    strength = start
+    # What an earlier model could bear may be too much for this one.
+    strength = _feasible(lambda share: model.tilted(share * start)) * start
     law = model.tilted(strength)
     for _ in range(_STEPS):
         gap = thresholds - model.means(law) - model.residual @ strength

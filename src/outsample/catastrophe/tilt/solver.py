@@ -16,7 +16,8 @@ from outsample.networks.graph import Graph
 #: the tilt no less than the one before makes the next ones shorter.
 _SHARE, _LEAST_SHARE = 0.85, 0.2
 _SLOW, _SHORTER = 0.8, 0.7
-#: A tilt that moves less than this, in standard deviations of the inputs, is found.
+#: A tilt is found when its mean moves less than this, in its own standard deviations, and its
+#: covariance by less than twice as much of itself.
 _TOLERANCE = 3e-2
 
 
@@ -43,10 +44,11 @@ def solve(
     for step in range(1, most_steps + 1):
         outputs = local(graph, law.mean, law.covariance)
         new, strength = improved(law, outputs, thresholds, strength, share)
-        moved = float((new.mean - law.mean).norm())
-        spread = float((new.precision - law.precision).norm())
+        step_in_mean = new.mean - law.mean
+        moved = math.sqrt(max(float(step_in_mean @ law.precision @ step_in_mean), 0.0))
+        spread = float((law.covariance @ (new.precision - law.precision)).norm())
         law = new
-        if moved < _TOLERANCE and spread < 3 * _TOLERANCE:
+        if moved < _TOLERANCE and spread < 2 * _TOLERANCE:
             return Solution(law, strength, step, converged=True)
         if moved + spread > _SLOW * last:
             share = max(_SHORTER * share, _LEAST_SHARE)
