@@ -125,6 +125,11 @@ def _judge(
 ) -> SatisfyingEstimate:
     """Add the branches up, each clamped to what is possible, and say what is suspect."""
     held, top = _held(branches, heads)
+    if not np.isfinite(held).all():
+        raise NumericalError(
+            "Projection: weights are so close to 0 or 1 that the estimate is no number; make them "
+            "0 or 1"
+        )
     total, raw = float(held.sum()), float((np.exp(heads.log_scale - top) * heads.constant).sum())
     factor = total / float(np.exp(heads.log_scale - top).sum())
     change = float(heads.change[held >= _SHARE * total].max())
@@ -149,6 +154,8 @@ def _judge(
         )
     elif log_value < least + _FEW_MODELS:
         reasons.append("the estimate allows for few models, and so for none; a SAT solver can tell")
+    if len(branches.lengths) == 0:  # every branch is settled: the sum is exact
+        trust, reasons = "ok", []
     if abs(total - raw) > 1e-3 * abs(total):
         reasons.append(
             f"branches were clamped to [0, their probability]: that changed the sum from "
