@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.distributions import Gaussian
+from outsample.products.halfspaces.least_distance import log_mass_bound
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 
 #: Normals at a smaller angle (in radians: a correlation of 1 - 1e-6) are taken for one; costs about
@@ -20,6 +21,9 @@ _SAME = 2e-6**0.5
 #: Limits further out than this feel smaller angles, as do intervals: one must be this many times
 #: less than their width.
 _OUT, _WIDE = 10.0, 8.0
+#: Where merging would move the distance of the set from the centre, and with it the bound on log p
+#: that it implies, by more than this, only normals that are equal up to round-off are merged.
+_MOVED = 0.02
 #: Limits whose squares leave float64.
 _FAR = 1e154
 #: Angles that are round-off of zero, at least, and in units of the precision of the normals.
@@ -117,7 +121,17 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
         dropped=v.shape[0] - len(rows),
         merged=0,
     )
-    return _merge(whole, same, max(_ROUND_OFF, _EPSILONS * torch.finfo(problem.dtype).eps))
+    round_off = max(_ROUND_OFF, _EPSILONS * torch.finfo(problem.dtype).eps)
+    merged = _merge(whole, same, round_off)
+    if merged.merged and not merged.empty and abs(_bound(merged) - _bound(whole)) > _MOVED:
+        return _merge(whole, round_off, round_off)  # far out, in a narrow wedge say
+    return merged
+
+
+def _bound(prepared: Prepared) -> float:
+    """An upper bound on log p, from the distance of the set."""
+    parts = (prepared.gram, prepared.lower, prepared.upper)
+    return log_mass_bound(*(t.detach().cpu().numpy() for t in parts))
 
 
 def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
