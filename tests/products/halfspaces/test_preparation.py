@@ -224,3 +224,15 @@ def test_near_duplicates_are_not_merged_where_that_moves_a_far_set() -> None:
         found = method.estimate(far)
         assert found.trust != "ok"
         assert float(found.value) == pytest.approx(truth, rel=0.1)
+
+
+def test_near_opposites_are_not_merged_where_a_far_interval_feels_the_angle() -> None:
+    """A strip that narrows by a third on its way to where it is cut off."""
+    angle, width, cut = 1.1e-5, 1.2e-4, 5.0
+    sides = [0.0, math.pi + angle, math.pi / 2]
+    normals = np.column_stack([np.cos(sides), np.sin(sides)])
+    problem = HalfspaceIntersection(normals, np.array([0.3, -0.3 - width, cut]))
+    truth = oracles.in_the_plane(normals, problem.offsets.numpy(), 4_000_000)
+    found = ou.estimate(problem)
+    assert prepare(problem).merged == 0
+    assert float(found.value) == pytest.approx(truth, rel=0.05) or found.trust != "ok"
