@@ -9,8 +9,8 @@ Parts:
 - principle: n = 10 to 80 dimensions, k = n/4 to 2n unit normals, degrees d = 0 to 3: the squared
   error over that of n^d samples, with a bootstrap interval over the contexts; *beats* below 1,
   *matches* up to 10 (a constant), *loses* beyond, *open* where the interval spans a limit.  The
-  variance of a sample, E[p (1 - p)], is known: where k = 2n one context in a million holds most of
-  it, and no average over a dozen would tell;
+  variance of a sample, E[p (1 - p)], is known: where k = 2n rare contexts hold most of it, and no
+  average over a dozen would tell;
 - law: operations and milliseconds against n and against k, with the slopes of their logarithms.
 
 Truths are means of Genz runs, and beyond 40 halfspaces, where p is 1e-20 and less, expectation
