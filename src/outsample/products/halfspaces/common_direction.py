@@ -13,13 +13,11 @@ from outsample.cost import report_flops
 from outsample.distributions import Gaussian
 from outsample.errors import BudgetError, InputError
 from outsample.estimator import (
-    Estimator,
     Explanation,
     Trust,
     positive_integer,
     worst_trust,
 )
-from outsample.problem import Problem
 from outsample.products.halfspaces.directions import (
     Directions,
     common_factors,
@@ -30,18 +28,16 @@ from outsample.products.halfspaces.estimate import HalfspaceEstimate, Mixture
 from outsample.products.halfspaces.expectation_propagation import (
     Corrections,
     Propagated,
-    certain_estimate,
+    PropagatingEstimator,
     check_corrections,
     diagnostics_of,
     make_estimate,
-    preparation_flops,
     propagate,
-    refusal,
     single_gaussian,
     to_numpy,
 )
 from outsample.products.halfspaces.least_distance import log_mass_bound
-from outsample.products.halfspaces.preparation import Prepared, prepare
+from outsample.products.halfspaces.preparation import Prepared
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 from outsample.products.halfspaces.sites import SETTLED, cavities
 
@@ -66,7 +62,7 @@ _REMAINING, _CORRELATED_SHARE = 0.6, 0.01
 
 
 @dataclass(frozen=True)
-class CommonDirection(Estimator):
+class CommonDirection(PropagatingEstimator):
     """P(v_i · x >= b_i for all i) for normals that share one direction, or a few.
 
     Given the coordinates t of x along the common directions, what remains of the normals is
@@ -120,22 +116,13 @@ class CommonDirection(Estimator):
         if self.nodes is not None:
             positive_integer("CommonDirection", "nodes", self.nodes)
 
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes intersections of halfspaces."""
-        return refusal(problem)
-
-    def _count_flops(self, problem: Problem, explanation: Explanation | None) -> int:
-        with torch.no_grad():
-            return self._estimate(problem, explanation).kernel_flops or 0
-
-    def _estimate(self, problem: Problem, explanation: Explanation | None) -> HalfspaceEstimate:
-        if not isinstance(problem, HalfspaceIntersection):
-            raise TypeError(f"{type(problem).__name__} was not refused")
-        ready = prepare(problem)
-        work = preparation_flops(problem)
-        certain = certain_estimate(problem, ready, work)
-        if certain is not None:
-            return certain
+    def _approximate(
+        self,
+        problem: HalfspaceIntersection,
+        ready: Prepared,
+        work: int,
+        explanation: Explanation | None,
+    ) -> HalfspaceEstimate:
         gram, lower, upper = to_numpy(ready)
         loadings = self._loadings(problem, ready, gram, explanation)
         whole = propagate(gram, lower[None], upper[None], None)
