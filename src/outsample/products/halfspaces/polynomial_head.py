@@ -46,9 +46,9 @@ _HIGHEST = 0.2
 #: Correlations above this are noticed at degree 0.
 _INDEPENDENT = 0.1
 #: Two factors of correlation r meet in every degree, at degree l with weight r^l; beyond this at
-#: the first degree that is left out the series has not begun to converge.  Of 1,800 estimates that
-#: were trusted, in the plane and beyond, with near-duplicates, wedges and shared directions among
-#: them, 5 were more than 10 % off; without this 51 of 2,144 were.
+#: the first degree that is left out the series has not begun to converge.  In the plane and beyond,
+#: with near-duplicates, wedges and shared directions, 51 of 2,144 trusted estimates were more than
+#: 10 % off without this and 5 of 1,844 with it; on fresh problems 5 of 940.
 _SLOW = 0.2
 _ROUND_OFF, _TINY = 1e-12, 1e-300
 #: Distances of a normal from the span of others that are round-off.
