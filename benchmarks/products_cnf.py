@@ -53,7 +53,7 @@ FLOORS = {
     (18, 100, 4): (40, (7.8e3, 2.1e4, 5.1e4, 3.7e4, 1.5e5, 1.0e5, 4.2e5, 6.3e5)),
 }
 ALLOWED = 3
-#: Samples for the time of one; seconds for an exact count; repeats of a timing.
+#: Samples for the time of one; seconds for a count by a peer; repeats of a timing.
 TIMED, PATIENCE, REPEATS = 200_000, 60.0, 5
 LARGE = {
     "t2": METHODS["t2"],
@@ -69,6 +69,10 @@ RATIOS = [0.5 * i for i in range(1, 13)]
 CONTEXTS_BREAKING = 40
 #: An estimate further off than this has broken.
 BROKEN = 0.1
+
+
+#: A peer that counts models: fraction from clauses and the number of variables.
+Count = Callable[[list[list[int]], int], float]
 
 
 def milliseconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -136,44 +140,47 @@ def floors() -> Iterator[dict[str, Any]]:
             yield {"rows": rows}
 
 
-def _count(clauses: list[list[int]], n: int, answer: Any) -> None:
+def _ganak(clauses: list[list[int]], n: int) -> float:
     from pyganak import Counter
 
     counter = Counter()
     counter.new_vars(n)
     counter.add_clauses(clauses)
-    answer.send(counter.count())
+    return float(counter.count() * 2.0**-n)
 
 
-def ganak(problem: ou.SatisfyingFraction) -> tuple[float | None, float]:
-    """Exact fraction and seconds; None if it takes too long."""
+def _approxmc(clauses: list[list[int]], n: int) -> float:
+    """With its default tolerance."""
+    from pyapproxmc import Counter
+
+    del n
+    counter = Counter()
+    for clause in clauses:
+        counter.add_clause(clause)
+    cells, hashes = counter.count()
+    # It leaves out the variables that no clause mentions: those are free.
+    mentioned = len({abs(x) for clause in clauses for x in clause})
+    return float(cells * 2.0 ** (hashes - mentioned))
+
+
+def _answer(count: Count, clauses: list[list[int]], n: int, pipe: Any) -> None:
+    pipe.send(count(clauses, n))
+
+
+def counted(count: Count, problem: ou.SatisfyingFraction) -> tuple[float | None, float]:
+    """A counter's fraction and seconds, in a process of its own; None if it takes too long."""
     n = problem.inputs.shape[0]
     clauses = [list(c) for c in problem.formula.clauses]
     clauses += [[v if x else -v] for v, x in problem.formula.fixed.items()]
     mine, theirs = multiprocessing.Pipe()
-    worker = multiprocessing.Process(target=_count, args=(clauses, n, theirs))
+    worker = multiprocessing.Process(target=_answer, args=(count, clauses, n, theirs))
     start = time.perf_counter()
     worker.start()
-    models = mine.recv() if mine.poll(PATIENCE) else None
+    fraction = mine.recv() if mine.poll(PATIENCE) else None
     seconds = time.perf_counter() - start
     worker.kill()
     worker.join()
-    return (None if models is None else float(models * 2.0**-n)), seconds
-
-
-def approxmc(problem: ou.SatisfyingFraction) -> tuple[float, float]:
-    """ApproxMC's fraction and seconds, with its default tolerance."""
-    import pyapproxmc
-
-    counter = pyapproxmc.Counter()
-    for clause in problem.formula.clauses:
-        counter.add_clause(list(clause))
-    start = time.perf_counter()
-    cells, hashes = counter.count()
-    seconds = time.perf_counter() - start
-    # It leaves out the variables that no clause mentions: those are free.
-    mentioned = len({abs(x) for clause in problem.formula.clauses for x in clause})
-    return cells * 2.0 ** (hashes - mentioned), seconds
+    return fraction, seconds
 
 
 def large() -> Iterator[dict[str, Any]]:
@@ -184,7 +191,7 @@ def large() -> Iterator[dict[str, Any]]:
             ou.families.RandomCNF(n, n * ratio).problem(SEED + i) for i in range(CONTEXTS_LARGE)
         ]
         known = (n, ratio) in SIZES
-        counts = [ganak(p) if known else (None, math.nan) for p in problems]
+        counts = [counted(_ganak, p) if known else (None, math.nan) for p in problems]
         per_sample = sample_ms(problems[0])
         row: dict[str, Any] = {"n": n, "ratio": ratio, "methods": {}}
         if known:
@@ -209,12 +216,16 @@ def large() -> Iterator[dict[str, Any]]:
             row["methods"][name] = entry
             print(f"    {name:6s} {ms:8.1f} ms", {k: v for k, v in entry.items() if k != "ms"})
         if known:
-            peer = [(approxmc(p), p) for p in problems]
-            errors = [f / p - 1 for ((f, _), _), (p, _) in zip(peer, counts, strict=True) if p]
+            peer = [counted(_approxmc, p) for p in problems]
+            errors = [
+                found / p - 1
+                for (found, _), (p, _) in zip(peer, counts, strict=True)
+                if p and found is not None
+            ]
             row["approxmc"] = {
                 "relative": errors,
                 "rms": math.sqrt(sum(e * e for e in errors) / len(errors)) if errors else None,
-                "ms": median(1e3 * s for (_, s), _ in peer),
+                "ms": median(1e3 * s for _, s in peer),
             }
             print("    approxmc", row["approxmc"])
         else:

@@ -103,3 +103,12 @@ def test_damaged_files(tmp_path: Path, run: Run, text: str, message: str) -> Non
 
 def test_a_file_that_is_not_there(tmp_path: Path, run: Run) -> None:
     assert run("cnf", tmp_path / "none.cnf").code == 2
+
+
+def test_marginals_where_there_are_no_models(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "contradiction.cnf"
+    file.write_text("p cnf 2 2\n1 0\n-1 0\n")
+    result = run("cnf", file, "--marginals", "--json")
+    assert (result.code, result.document["estimate"]["value"]) == (0, 0)
+    assert result.document["marginals"] is None
+    assert "nothing to condition on" in run("cnf", file, "--marginals").out

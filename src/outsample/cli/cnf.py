@@ -1,5 +1,6 @@
 """``outsample cnf``: the fraction of assignments that satisfy a formula, from a DIMACS file."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,10 @@ def cnf(
         found = report(output, problem, estimator, exact, seed)
         if isinstance(found, SatisfyingEstimate) and found.log2_models is not None:
             output.text(f"log2 of the number of models: {number(found.log2_models, 10)}")
-        if marginals and isinstance(found, SatisfyingEstimate):
+        if marginals and not float(found.value) and found.log_value == -math.inf:
+            output.document["marginals"] = None
+            output.text("no marginals: the estimate is 0, and there is nothing to condition on")
+        elif marginals and isinstance(found, SatisfyingEstimate):
             chances = found.marginals.tolist()
             output.document["marginals"] = chances
             output.table(

@@ -71,7 +71,6 @@ def test_nearly_unsatisfiable_formulas(
 @pytest.mark.parametrize(
     ("method", "least"),
     [
-        (ou.Projection(1), 5),
         (ou.Projection(2, "uniform"), 10),
         (ou.Projection(2), 10),
         (ou.Projection(3), 30),
@@ -94,8 +93,13 @@ def test_what_is_trusted_is_right(method: ou.Projection, least: int) -> None:
     assert sum(e > 0.1 for e in errors) <= 0.05 * len(errors)
 
 
-def test_degree_0_has_nothing_to_judge_by() -> None:
-    problem = ou.families.RandomCNF(14, 28).problem(0)
-    estimate = ou.Projection(0).estimate(problem)
-    assert estimate.trust == "low_confidence"
-    assert any("projected away" in reason for reason in estimate.reasons)
+@pytest.mark.parametrize(
+    "method", [ou.Projection(0), ou.Projection(0, "uniform"), ou.Projection(1)], ids=str
+)
+def test_degrees_that_have_nothing_to_judge_by(method: ou.Projection) -> None:
+    """Messages absorb degree 1: without models, by all eight clauses on three variables, too."""
+    unsatisfiable = [[i * 1, j * 2, k * 3] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
+    for clauses in ([[4, 5, 6], *unsatisfiable], [[1, 2, 3], [-1, -2, 4], [2, -3, -4]]):
+        estimate = method.estimate(ou.SatisfyingFraction(clauses))
+        assert estimate.trust != "ok"
+        assert any("nothing to judge it by" in reason for reason in estimate.reasons)

@@ -70,3 +70,37 @@ class TestRefusals:
         problem = ou.SatisfyingFraction(oracles.random_clauses(300, 900, 0, (3,)))
         with pytest.raises(ou.BudgetError, match=r"degree = 5 takes .* lower the degree"):
             ou.Projection(5).estimate(problem)
+
+
+@pytest.mark.parametrize(
+    ("clauses", "degree"),
+    [
+        ([list(range(1, 401)), [1, 2]], 2),
+        ([list(range(60 * i + 1, 60 * i + 61)) for i in range(3000)], 1),
+        ([[i, i + 1, i + 2] for i in range(1, 1099)], 550),
+    ],
+    ids=["a long clause", "many variables", "a high degree"],
+)
+def test_what_does_not_fit_is_refused_before_any_work(
+    clauses: list[list[int]], degree: int
+) -> None:
+    with pytest.raises(ou.BudgetError, match="lower"):
+        ou.Projection(degree).estimate(ou.SatisfyingFraction(clauses))
+
+
+def test_degrees_beyond_the_number_of_variables() -> None:
+    estimate = ou.Projection(10_000).estimate(ou.SatisfyingFraction([[1, 2]]))
+    assert float(estimate.value) == pytest.approx(0.75, rel=1e-14)
+
+
+def test_weights_beyond_what_odds_can_hold() -> None:
+    weights = [1e-310, 1e-310, 0.5, 0.5]
+    problem = ou.SatisfyingFraction([[-1, -2, 3], [1, 4], [2, -4]], 4, weights)
+    with pytest.raises(ou.NumericalError, match="make them 0 or 1"):
+        ou.Projection(2).estimate(problem)
+
+
+def test_what_unit_clauses_settle_is_trusted() -> None:
+    estimate = ou.Projection(2).estimate(ou.SatisfyingFraction([[i] for i in range(1, 8)]))
+    assert float(estimate.value) == pytest.approx(2.0**-7, rel=1e-14)
+    assert (estimate.trust, estimate.reasons) == ("ok", ())

@@ -3,6 +3,7 @@
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -213,3 +214,22 @@ def test_offsets_that_the_mean_cancels_are_central_up_to_round_off() -> None:
     v, mean = randn(3, 4), randn(4, seed=3)
     nudged = v @ mean * (1 + 2e-16)
     assert exact(v, nudged, ou.Gaussian(mean)) == pytest.approx(exact(v), abs=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_opposite_by_a_singular_covariance(seed: int) -> None:
+    """x on a line: the normals differ, their v · x do not, up to sign and round-off."""
+    rng = np.random.default_rng(seed)
+    line, mean = rng.standard_normal(3), rng.standard_normal(3)
+    low, high = mean - abs(line), mean + 2 * abs(line)
+    law = ou.Gaussian(mean, np.outer(line, line))
+    free = np.array([-np.inf, np.inf])
+    lower, upper = np.append(low[:2], free[0]), np.append(high[:2], free[1])
+    problem = ou.HalfspaceIntersection.from_limits(lower, upper, law)
+    for found in (problem.exact(), ou.estimate(problem).value):
+        if np.sign(line[0]) == np.sign(line[1]):
+            truth = math.erf(2 / math.sqrt(2)) / 2 + math.erf(1 / math.sqrt(2)) / 2
+        else:
+            truth = math.erf(1 / math.sqrt(2))
+        assert found is not None
+        assert float(found) == pytest.approx(truth, abs=1e-6)

@@ -280,3 +280,13 @@ def test_moments_of_x_in_the_set() -> None:
     # Σ⁻¹ E[x] sums to that, and 1 is an eigenvector of Σ.
     assert found.truncated_mean is not None
     assert float(found.truncated_mean.sum()) == pytest.approx(slope * (1 + (k - 1) * r), rel=1e-4)
+
+
+@pytest.mark.parametrize(("directions", "k"), [(2, 40), (3, 4)])
+def test_too_many_nodes_are_refused(directions: int, k: int) -> None:
+    """As many directions as dimensions leave the normals nothing of their own."""
+    angles = np.linspace(0.1, 3, k)
+    normals = np.column_stack([np.cos(angles), np.sin(angles), 0.3 * np.sin(5 * angles)])
+    problem = ou.HalfspaceIntersection(normals[:, :directions], np.full(k, -2.0))
+    with pytest.raises(ou.BudgetError, match="lower the number of directions"):
+        CommonDirection(directions=directions).estimate(problem)

@@ -259,6 +259,16 @@ class TestTrust:
         assert estimate.trust == "low_confidence"
         assert any("product of the single probabilities" in reason for reason in estimate.reasons)
 
+    @pytest.mark.parametrize("degree", [1, 2, 4, 8])
+    def test_opposite_wedges(self, degree: int) -> None:
+        """The last degree changes little, for the series converges as r^degree does."""
+        v = torch.tensor([[1.0, 0.0], [-0.98, 0.2]], dtype=F64)
+        problem = HalfspaceIntersection(v, torch.full((2,), -0.1, dtype=F64))
+        estimate = project(problem, degree)
+        assert abs(float(estimate.value) / float(problem.exact()) - 1) > 0.1
+        assert estimate.trust != "ok"
+        assert any("too low for" in reason for reason in estimate.reasons)
+
     def test_near_duplicates(self) -> None:
         v = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.01, 0.0], [0.0, 0.0, 1.0]], dtype=F64)
         estimate = project(HalfspaceIntersection(v), 2)

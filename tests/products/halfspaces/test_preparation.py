@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.products.halfspaces import oracles
 from torch import Tensor
 
 import outsample as ou
@@ -208,3 +209,30 @@ def test_gradients_are_those_of_the_formula(seed: int) -> None:
     ]
     for a, e in zip(*slopes, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-7, atol=1e-8 * float(e.abs().max()))
+
+
+def test_near_duplicates_are_not_merged_where_that_moves_a_far_set() -> None:
+    """A wedge of 4 degrees ends 10 deviations out, and turning a side moves its end."""
+    turn = -7e-4
+    sides = [math.pi - 0.07, 0.0, turn]
+    normals = np.column_stack([np.cos(sides), np.sin(sides)])
+    far = HalfspaceIntersection(normals, np.array([0.6, 0.1, 0.1]))
+    near = HalfspaceIntersection(normals, np.array([-0.6, 0.1, 0.1]))
+    assert (prepare(near).merged, prepare(far).merged) == (1, 0)
+    truth = oracles.in_the_plane(normals, far.offsets.numpy())
+    for method in (ou.ExpectationPropagation(), ou.CommonDirection()):
+        found = method.estimate(far)
+        assert found.trust != "ok"
+        assert float(found.value) == pytest.approx(truth, rel=0.1)
+
+
+def test_near_opposites_are_not_merged_where_a_far_interval_feels_the_angle() -> None:
+    """A strip that narrows by a third on its way to where it is cut off."""
+    angle, width, cut = 1.1e-5, 1.2e-4, 5.0
+    sides = [0.0, math.pi + angle, math.pi / 2]
+    normals = np.column_stack([np.cos(sides), np.sin(sides)])
+    problem = HalfspaceIntersection(normals, np.array([0.3, -0.3 - width, cut]))
+    truth = oracles.in_the_plane(normals, problem.offsets.numpy(), 4_000_000)
+    found = ou.estimate(problem)
+    assert prepare(problem).merged == 0
+    assert float(found.value) == pytest.approx(truth, rel=0.05) or found.trust != "ok"

@@ -216,6 +216,14 @@ def test_signed_matrices_far_from_mean_zero_are_trusted() -> None:
 
 
 @pytest.mark.slow
+def test_degree_0_is_held_to_the_answer_of_degree_1() -> None:
+    """14 % apart, which at degree 1 would pass: there it is degree 0 that is off."""
+    matrix = np.ones((4, 4)) - 0.75 * np.diag([1.0, 1, 0, 0]) + np.eye(4)[[1, 0, 2, 3]]
+    crude, better = (ou.Projection(d).estimate(ou.Permanent(matrix)) for d in (0, 1))
+    assert 0.1 < abs(float(better.value) / float(crude.value) - 1) < 0.2
+    assert crude.trust == "low_confidence"
+
+
 def test_what_is_trusted_is_right() -> None:
     draws = np.random.default_rng(99)
     errors = []

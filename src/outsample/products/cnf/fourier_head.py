@@ -82,9 +82,7 @@ def project(
         return _estimate(problem, None, (), {"proof": "unit propagation"}, "ok", -math.inf)
     heads = run_heads(branches, weights, degree, basis == "messages")
     report_flops(branches.flops + heads.flops, "Fourier head")
-    return _judge(
-        problem, branches, heads, degree, partial(_marginals, problem, degree, basis, conditioned)
-    )
+    return _judge(problem, branches, heads, degree, basis, conditioned)
 
 
 def settings_at(epsilon: float, problem: SatisfyingFraction) -> dict[str, Any]:
@@ -121,10 +119,16 @@ def _judge(
     branches: Branches,
     heads: Heads,
     degree: int,
-    marginals: partial[Tensor],
+    basis: Basis,
+    conditioned: int,
 ) -> SatisfyingEstimate:
     """Add the branches up, each clamped to what is possible, and say what is suspect."""
     held, top = _held(branches, heads)
+    if not np.isfinite(held).all():
+        raise NumericalError(
+            "Projection: weights are so close to 0 or 1 that the estimate is no number; make them "
+            "0 or 1"
+        )
     total, raw = float(held.sum()), float((np.exp(heads.log_scale - top) * heads.constant).sum())
     factor = total / float(np.exp(heads.log_scale - top).sum())
     change = float(heads.change[held >= _SHARE * total].max())
@@ -159,7 +163,13 @@ def _judge(
             f"the head changes the estimate of degree 0 by a factor of {factor:.3g}; expected "
             f"{_LEAST_FACTOR} to {_MOST_FACTOR}: condition on more variables, or raise the degree"
         )
-    if highest > most:
+    if degree < min(1 + (basis == "messages"), len(branches.variables)):
+        # Messages have the marginals right, and with them all that degree 1 could tell.
+        reasons.append(
+            f"a head of degree {degree} keeps nothing to judge it by in the basis {basis!r}: raise "
+            "the degree"
+        )
+    elif highest > most:
         reasons.append(
             f"the coefficients of degree {degree}, the highest, have a norm of {highest:.3g} "
             f"beside the constant term, beyond {most:.3g}: what was projected away may be as "
@@ -170,6 +180,9 @@ def _judge(
             f"messages still change by {change:.2g} after {heads.iterations} iterations: "
             "condition on more variables"
         )
+    if len(branches.lengths) == 0:  # every branch is settled: the sum is exact
+        reasons = []
+    marginals = partial(_marginals, problem, degree, basis, conditioned)
     return _estimate(
         problem, marginals, tuple(reasons), diagnostics, trust if reasons else "ok", log_value
     )

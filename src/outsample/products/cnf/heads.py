@@ -12,7 +12,7 @@ from outsample.products.cnf.branches import Branches
 from outsample.products.cnf.factors import residual_flops, residuals
 from outsample.products.cnf.messages import Edges, Messages, propagate, uniform
 from outsample.products.cnf.order import Order, greedy_order
-from outsample.products.cnf.plan import entries, make_plan
+from outsample.products.cnf.plan import columns, entries, make_plan
 
 Array = NDArray[np.float64]
 
@@ -62,6 +62,8 @@ def run_heads(
         values = np.where(branches.values == 0, weights, branches.values > 0)
         none = np.zeros(number)
         return Heads(branches.log_chance, none + 1, none, none, values, 0, 0)
+    degree = min(degree, count)
+    _check_size(branches.lengths, number, count, degree)
     variables = np.where(branches.literals == 0, count, np.abs(branches.literals) - 1)
     order = greedy_order(branches.branch, variables, number, count, keep)
     needed = entries(order, branches.branch, branches.lengths, number, degree)
@@ -73,7 +75,8 @@ def run_heads(
         )
     parts = min(int(needed.sum() // _ENTRIES_TOGETHER) + 1, number)
     if parts == 1:
-        return _together(branches, order, variables, weights, degree, messages)
+        with np.errstate(over="ignore", invalid="ignore"):  # odds of weights beside 0: not finite
+            return _together(branches, order, variables, weights, degree, messages)
     bounds = np.linspace(0, number, parts + 1).astype(int).tolist()
     return _joined(
         [
@@ -81,6 +84,22 @@ def run_heads(
             for start, stop in pairwise(bounds)
         ]
     )
+
+
+def _check_size(lengths: NDArray[np.intp], branches: int, count: int, degree: int) -> None:
+    """Raise BudgetError if the order of the clauses, or their matrices, would not fit."""
+    longest, clauses = int(lengths.max()), len(lengths)
+    matrices = sum(
+        int(number) * columns(int(length), degree) ** 2
+        for length, number in zip(*np.unique(lengths, return_counts=True), strict=True)
+    )
+    # The order takes three tables of a byte for each clause and variable.
+    if max(matrices, 3 * clauses * (count + longest) // 8, branches * count) > _MOST_ENTRIES:
+        raise BudgetError(
+            f"Projection: {clauses} clauses of up to {longest} literals in {count} variables take "
+            f"more memory at degree {degree} than the {_MOST_ENTRIES:.3g} entries allowed: lower "
+            "the degree, or the number of variables conditioned on"
+        )
 
 
 def _together(

@@ -6,10 +6,14 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import comb
 
 from outsample.products.cnf.order import Order
 
 Indices = NDArray[np.intp]
+
+#: Stands for numbers of sets that no memory holds and no float may.
+_ENOUGH = 2.0**100
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def entries(
 ) -> NDArray[np.float64]:
     """Coefficients and indices that each branch takes, shape (branches,)."""
     count = order.others.shape[1]
-    sets = np.array([[float(math.comb(n, t)) for n in range(count + 1)] for t in range(degree + 1)])
+    sets = np.minimum(comb(np.arange(count + 1), np.arange(degree + 1)[:, None]), _ENOUGH)
     others = order.others.sum(1)
     taken = np.zeros(len(branch))
     for length in np.unique(lengths).tolist():

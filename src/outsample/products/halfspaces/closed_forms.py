@@ -109,7 +109,10 @@ def _deviation(problem: HalfspaceIntersection, w: Tensor) -> Tensor:
     if not isinstance(law, Gaussian):
         return (w @ w).sqrt()
     scale = law.scale.double()
-    return (w @ scale @ w if scale.dim() == 2 else (w * w * scale).sum()).sqrt()
+    if scale.dim() < 2:
+        return (w * w * scale).sum().sqrt()
+    # What a singular covariance has as 0 may come out below.
+    return torch.maximum(w @ scale @ w, 1e-16 * (w.abs() @ scale.abs() @ w.abs()).detach()).sqrt()
 
 
 def interval_mass(lower: Float64[Tensor, "*n"], upper: Float64[Tensor, "*n"]) -> Tensor:

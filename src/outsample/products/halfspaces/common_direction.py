@@ -11,15 +11,13 @@ from scipy.special import log_ndtr, logsumexp
 
 from outsample.cost import report_flops
 from outsample.distributions import Gaussian
-from outsample.errors import InputError
+from outsample.errors import BudgetError, InputError
 from outsample.estimator import (
-    Estimator,
     Explanation,
     Trust,
     positive_integer,
     worst_trust,
 )
-from outsample.problem import Problem
 from outsample.products.halfspaces.directions import (
     Directions,
     common_factors,
@@ -30,18 +28,16 @@ from outsample.products.halfspaces.estimate import HalfspaceEstimate, Mixture
 from outsample.products.halfspaces.expectation_propagation import (
     Corrections,
     Propagated,
-    certain_estimate,
+    PropagatingEstimator,
     check_corrections,
     diagnostics_of,
     make_estimate,
-    preparation_flops,
     propagate,
-    refusal,
     single_gaussian,
     to_numpy,
 )
 from outsample.products.halfspaces.least_distance import log_mass_bound
-from outsample.products.halfspaces.preparation import Prepared, prepare
+from outsample.products.halfspaces.preparation import Prepared
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 from outsample.products.halfspaces.sites import SETTLED, cavities
 
@@ -56,6 +52,9 @@ _SPAN, _NEGLIGIBLE = 12.0, 24.0
 #: A given number of nodes spans this many standard deviations to either side; they are too few if
 #: that makes the step larger than the automatic one by this factor.
 _NARROW, _COARSEST = 7.0, 1.5
+#: Most points of the lattice, and most entries of a matrix for each node (64 MiB; the work takes
+#: about twenty times as much).
+_MOST_POINTS, _MOST_ENTRIES = 1 << 21, 1 << 23
 #: Inner corrections larger than this are left out; the share of p of such nodes that raises doubt.
 _LARGEST_CORRECTION, _SHARE = 0.5, 1e-6
 #: Correlation that may remain between factors.
@@ -63,7 +62,7 @@ _REMAINING, _CORRELATED_SHARE = 0.6, 0.01
 
 
 @dataclass(frozen=True)
-class CommonDirection(Estimator):
+class CommonDirection(PropagatingEstimator):
     """P(v_i · x >= b_i for all i) for normals that share one direction, or a few.
 
     Given the coordinates t of x along the common directions, what remains of the normals is
@@ -87,6 +86,8 @@ class CommonDirection(Estimator):
 
     Raises:
         InputError: for settings out of range.
+        BudgetError: from an estimate that would take too many nodes, as several directions do
+            where normals are nearly parallel to them.
 
     Example:
         >>> import torch, outsample as ou
@@ -115,22 +116,13 @@ class CommonDirection(Estimator):
         if self.nodes is not None:
             positive_integer("CommonDirection", "nodes", self.nodes)
 
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes intersections of halfspaces."""
-        return refusal(problem)
-
-    def _count_flops(self, problem: Problem, explanation: Explanation | None) -> int:
-        with torch.no_grad():
-            return self._estimate(problem, explanation).kernel_flops or 0
-
-    def _estimate(self, problem: Problem, explanation: Explanation | None) -> HalfspaceEstimate:
-        if not isinstance(problem, HalfspaceIntersection):
-            raise TypeError(f"{type(problem).__name__} was not refused")
-        ready = prepare(problem)
-        work = preparation_flops(problem)
-        certain = certain_estimate(problem, ready, work)
-        if certain is not None:
-            return certain
+    def _approximate(
+        self,
+        problem: HalfspaceIntersection,
+        ready: Prepared,
+        work: int,
+        explanation: Explanation | None,
+    ) -> HalfspaceEstimate:
         gram, lower, upper = to_numpy(ready)
         loadings = self._loadings(problem, ready, gram, explanation)
         whole = propagate(gram, lower[None], upper[None], None)
@@ -272,8 +264,11 @@ def place_nodes(
         loadings: A, shape (k, r): t has covariance A with y.
         whole: expectation propagation on the whole problem.
         count: nodes along each coordinate, or None.
+
+    Raises:
+        BudgetError: if there are too many nodes.
     """
-    r = loadings.shape[1]
+    k, r = loadings.shape
     cavity = cavities(gram, whole.sites.precision, whole.sites.shift)
     middle = loadings.T @ cavity.weights[0]
     reduction = loadings.T @ (cavity.inverse[0] * whole.sites.precision[0]) @ loadings
@@ -285,6 +280,7 @@ def place_nodes(
     automatic = min(_STEP, _SWITCH / max(float(slope.max()), 1e-300))
     step = automatic if count is None else 2 * _NARROW / max(count - 1, 1)
     half = math.ceil(_SPAN / step)
+    _check_size((2 * half + 1) ** r, _MOST_POINTS, "points of the lattice")
     ticks = step * np.arange(-half, half + 1)
     offsets = np.stack(np.meshgrid(*[ticks] * r, indexing="ij"), axis=-1).reshape(-1, r)
     offsets = offsets[(offsets * offsets).sum(axis=1) <= _SPAN**2]
@@ -294,7 +290,16 @@ def place_nodes(
     means = nodes @ loadings.T
     least = np.minimum(log_ndtr((means - lower) / own), log_ndtr((upper - means) / own)).min(axis=1)
     kept = log_weights + least > float(whole.log_values[0]) - _NEGLIGIBLE
+    _check_size(int(kept.sum()), _MOST_ENTRIES // max(k * k, 64), f"nodes of {k} factors")
     return Grid(nodes[kept], log_weights[kept], len(nodes), step / automatic)
+
+
+def _check_size(number: int, most: int, of: str) -> None:
+    if number > most:
+        raise BudgetError(
+            f"CommonDirection: it takes {number} {of}, and at most {most} are allowed: lower the "
+            "number of directions, or give the number of nodes along each"
+        )
 
 
 def _of_share(figures: Vector, weights: Vector) -> float:

@@ -1,6 +1,7 @@
 """Expectation propagation for intersections of halfspaces, with Hermite corrections."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -59,8 +60,40 @@ _SMALL = 1e-3
 _NEAR = 0.99
 
 
+class PropagatingEstimator(Estimator):
+    """What estimators built on :func:`propagate` share: preparation, and certain answers."""
+
+    def accepts(self, problem: Problem) -> str | None:
+        """Takes intersections of halfspaces."""
+        return refusal(problem)
+
+    def _count_flops(self, problem: Problem, explanation: Explanation | None) -> int:
+        with torch.no_grad():
+            return self._estimate(problem, explanation).kernel_flops or 0
+
+    def _estimate(self, problem: Problem, explanation: Explanation | None) -> HalfspaceEstimate:
+        if not isinstance(problem, HalfspaceIntersection):
+            raise TypeError(f"{type(problem).__name__} was not refused")
+        ready = prepare(problem)
+        work = preparation_flops(problem)
+        certain = certain_estimate(problem, ready, work)
+        if certain is not None:
+            return certain
+        return self._approximate(problem, ready, work, explanation)
+
+    @abstractmethod
+    def _approximate(
+        self,
+        problem: HalfspaceIntersection,
+        ready: Prepared,
+        work: int,
+        explanation: Explanation | None,
+    ) -> HalfspaceEstimate:
+        """Estimate what is not certain; ``work`` is the FLOPs of the preparation."""
+
+
 @dataclass(frozen=True)
-class ExpectationPropagation(Estimator):
+class ExpectationPropagation(PropagatingEstimator):
     """P(v_i · x >= b_i for all i) by a Gaussian that matches each condition's mean and variance.
 
     Expectation propagation is deduction and projection in a basis that adapts: degrees up to 2
@@ -99,22 +132,13 @@ class ExpectationPropagation(Estimator):
     def __post_init__(self) -> None:
         check_corrections("ExpectationPropagation", self.corrections)
 
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes intersections of halfspaces."""
-        return refusal(problem)
-
-    def _count_flops(self, problem: Problem, explanation: Explanation | None) -> int:
-        with torch.no_grad():
-            return self._estimate(problem, explanation).kernel_flops or 0
-
-    def _estimate(self, problem: Problem, explanation: Explanation | None) -> HalfspaceEstimate:
-        if not isinstance(problem, HalfspaceIntersection):
-            raise TypeError(f"{type(problem).__name__} was not refused")
-        ready = prepare(problem)
-        work = preparation_flops(problem)
-        certain = certain_estimate(problem, ready, work)
-        if certain is not None:
-            return certain
+    def _approximate(
+        self,
+        problem: HalfspaceIntersection,
+        ready: Prepared,
+        work: int,
+        explanation: Explanation | None,
+    ) -> HalfspaceEstimate:
         gram, lower, upper = to_numpy(ready)
         found = propagate(
             gram, lower[None], upper[None], self.corrections, largest_correction=_LARGEST

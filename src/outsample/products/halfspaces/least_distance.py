@@ -1,4 +1,4 @@
-"""A bound on the mass of halfspaces far from the centre: no more than that of one halfspace."""
+"""How far halfspaces are from the centre, and a bound on their mass: that of one halfspace."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,21 @@ from scipy.special import log_ndtr
 def log_mass_bound(
     gram: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]
 ) -> float:
-    """An upper bound on log P(lower <= y <= upper) of y ~ N(0, K).
+    """An upper bound on log P(lower <= y <= upper) of y ~ N(0, K), arguments as below.
 
-    With δ the distance from the centre to the set, in the coordinates in which y is standard, the
-    set lies behind a hyperplane at distance δ, so that its mass is at most Φ(-δ).
+    The set lies behind a hyperplane at its :func:`least_distance` δ, so that its mass is at most
+    Φ(-δ); 1 if the centre is in the set.
+    """
+    distance = least_distance(gram, lower, upper)
+    return float(log_ndtr(-distance)) if distance > 0 else 0.0
+
+
+def least_distance(
+    gram: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]
+) -> float:
+    """Distance from the centre to lower <= y <= upper, in coordinates in which y is standard.
+
+    0 if the centre is in the set, inf if that is empty.
 
     Args:
         gram: K, shape (k, k).
@@ -28,12 +39,12 @@ def log_mass_bound(
     rows = np.vstack([factor[below], -factor[above]])
     limits = np.concatenate([lower[below], -upper[above]])
     if not (limits > 0).any():
-        return 0.0  # the centre is in the set
+        return 0.0
     system = np.vstack([rows.T, limits])
     target = np.zeros(len(system))
     target[-1] = 1
     # The residual r of this projection has r_last = -|r|², and δ = |r_rest| / |r_last|.
     _, size = nnls(system, target)
     if size == 0:
-        return -np.inf
-    return float(log_ndtr(-np.sqrt(max(1 / size**2 - 1, 0))))
+        return np.inf
+    return float(np.sqrt(max(1 / size**2 - 1, 0)))

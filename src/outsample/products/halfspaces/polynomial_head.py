@@ -45,6 +45,11 @@ _LARGE_STEP, _FAR_BELOW, _NEAR_DUPLICATE = 0.3, 0.1, 0.99
 _HIGHEST = 0.2
 #: Correlations above this are noticed at degree 0.
 _INDEPENDENT = 0.1
+#: Two factors of correlation r meet in every degree, at degree l with weight r^l; beyond this at
+#: the first degree that is left out the series has not begun to converge.  In the plane and beyond,
+#: with near-duplicates, wedges and shared directions, 51 of 2,144 trusted estimates were more than
+#: 10 % off without this and 5 of 1,844 with it; on fresh problems 5 of 940.
+_SLOW = 0.2
 _ROUND_OFF, _TINY = 1e-12, 1e-300
 #: Distances of a normal from the span of others that are round-off.
 _DEPENDENT = 1e-7
@@ -100,7 +105,7 @@ def project(problem: HalfspaceIntersection, degree: int) -> Estimate:
         found, highest = _ratios(rows, weights, np.stack)
         ratios = [torch.as_tensor(ratio) for ratio in found]
         _report(prepared, [len(row) for row in rows], degree)
-    return _summary(problem, prepared, ratios, log_mass.sum(), highest)
+    return _summary(problem, prepared, ratios, log_mass.sum(), highest, degree)
 
 
 def _is_empty(prepared: Prepared) -> bool:
@@ -245,6 +250,7 @@ def _summary(
     ratios: list[Tensor],
     log_mass: Tensor,
     highest: float,
+    degree: int,
 ) -> Estimate:
     """The estimate, clamped to 0 from below, with what speaks against it."""
     ratio = ratios[0].to(log_mass.device)
@@ -259,7 +265,7 @@ def _summary(
         "last_degree_over_independent": float((ratio - ratios[-1]).detach()),
         "highest_degree": highest,
     }
-    doubts = list(_doubts(diagnostics, has_step=len(ratios) > 1))
+    doubts = list(_doubts(diagnostics, degree, has_step=len(ratios) > 1))
     grades: list[Trust] = [grade for grade, _ in doubts]
     return Estimate(
         value=log_value.exp().to(problem.dtype),
@@ -270,7 +276,9 @@ def _summary(
     )
 
 
-def _doubts(diagnostics: dict[str, Any], has_step: bool) -> Iterator[tuple[Trust, str]]:
+def _doubts(
+    diagnostics: dict[str, Any], degree: int, has_step: bool
+) -> Iterator[tuple[Trust, str]]:
     """Reasons not to believe the number, with the trust each leaves."""
     ratio, step = diagnostics["over_independent"], diagnostics["last_degree_over_independent"]
     correlation = diagnostics["largest_correlation"]
@@ -299,6 +307,12 @@ def _doubts(diagnostics: dict[str, Any], has_step: bool) -> Iterator[tuple[Trust
             "low_confidence",
             "degree 0 takes the halfspaces for independent, and the largest correlation is "
             f"{correlation:.3g}; use a higher degree",
+        )
+    if has_step and correlation ** (degree + 1) > _SLOW:
+        yield (
+            "low_confidence",
+            f"two normals have a correlation of {correlation:.3g}, and degree {degree} is too low "
+            "for that; use a higher degree, or ExpectationPropagation",
         )
     if 0 < ratio < _FAR_BELOW:
         yield (

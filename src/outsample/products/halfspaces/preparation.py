@@ -12,14 +12,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.distributions import Gaussian
+from outsample.products.halfspaces.least_distance import least_distance
 from outsample.products.halfspaces.problem import HalfspaceIntersection
 
 #: Normals at a smaller angle (in radians: a correlation of 1 - 1e-6) are taken for one; costs about
 #: 0.5 % of p at the limit.
 _SAME = 2e-6**0.5
 #: Limits further out than this feel smaller angles, as do intervals: one must be this many times
-#: less than their width.
-_OUT, _WIDE = 10.0, 8.0
+#: less than their width, or so many times for each deviation that the set is from the centre.
+_OUT, _WIDE, _WIDE_FAR = 10.0, 8.0, 50.0
+#: Where merging would move half the squared distance of the set from the centre, and with it log p,
+#: by more than this, only normals that are equal up to round-off are merged.
+_MOVED = 0.02
 #: Limits whose squares leave float64.
 _FAR = 1e154
 #: Angles that are round-off of zero, at least, and in units of the precision of the normals.
@@ -117,10 +121,22 @@ def prepare(problem: HalfspaceIntersection, same: float = _SAME) -> Prepared:
         dropped=v.shape[0] - len(rows),
         merged=0,
     )
-    return _merge(whole, same, max(_ROUND_OFF, _EPSILONS * torch.finfo(problem.dtype).eps))
+    round_off = max(_ROUND_OFF, _EPSILONS * torch.finfo(problem.dtype).eps)
+    merged = _merge(whole, same, round_off)
+    if not merged.merged or merged.empty or (far := _distance(whole)) == 0:
+        return merged
+    merged = _merge(whole, same, round_off, max(_WIDE, _WIDE_FAR * far))
+    if abs(_distance(merged) ** 2 - far**2) > 2 * _MOVED:
+        return _merge(whole, round_off, round_off)
+    return merged
 
 
-def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
+def _distance(prepared: Prepared) -> float:
+    parts = (prepared.gram, prepared.lower, prepared.upper)
+    return least_distance(*(t.detach().cpu().numpy() for t in parts))
+
+
+def _merge(whole: Prepared, same: float, round_off: float, wide: float = _WIDE) -> Prepared:
     """One factor for each class of equal or opposite normals."""
     close = 1 - same**2 - 1e-12  # a first test, which leaves room for round-off in r
     if whole.largest_correlation <= close:
@@ -139,7 +155,7 @@ def _merge(whole: Prepared, same: float, round_off: float) -> Prepared:
             low = max(low, limits[i])
         else:
             high = min(high, -limits[i])
-        alike = angle * max(1, limits[i] / _OUT) < same and _WIDE * angle < high - low
+        alike = angle * max(1, limits[i] / _OUT) < same and wide * angle < high - low
         return angle < same and (angle < round_off or alike)
 
     for i in range(whole.factors):

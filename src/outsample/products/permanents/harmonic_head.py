@@ -161,7 +161,7 @@ def _trust(
     turn = _change(judge if other == lower else estimate, transposed)
     changes = {f"change_from_degree_{other}": step, f"change_by_transposing_degree_{lower}": turn}
     reasons: list[str] = []
-    limit = _DOUBTED if degree > 1 else _DOUBTED_CRUDE
+    limit = _DOUBTED_CRUDE if degree == 1 else _DOUBTED
     signed = bool((matrix < 0).any())
     if step > limit:
         reasons.append(f"degree {other} gives an answer {_size(step)} this one: no convergence yet")
