@@ -141,9 +141,9 @@ def equal_time() -> Iterator[dict[str, Any]]:
                 ("subset simulation", ou.SubsetSimulation),
                 ("tilted importance sampling", ou.TiltedImportanceSampling),
             ):
-                errors = []
+                errors: list[float] = []
+                samples = _affordable(kind, problem, seconds)
                 for repeat in range(5):
-                    samples = _affordable(kind, problem, seconds)
                     found = kind(samples=samples, seed=100 + repeat).estimate(problem)
                     errors.append(float(found.log_value) - true.log_value)
                 row[name] = errors

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float64
@@ -102,7 +102,10 @@ def modes_of(
             if all(_apart(other.law, known.law) for known in found):
                 found.append(other)
         refined = [_refined(frozen, at, solution, settings) for solution in found]
-    modes = [_mode(graph, thresholds, *solution, settings) for solution in refined]
+    modes = [
+        _mode(graph, thresholds, one, *better, settings)
+        for one, better in zip(found, refined, strict=True)
+    ]
     modes.sort(key=lambda mode: -float(mode.log_value.detach()))
     return modes
 
@@ -167,6 +170,22 @@ def _refined(
 
 
 def _mode(
+    graph: Graph,
+    thresholds: Tensor,
+    unrefined: Solution,
+    solution: Solution,
+    before: float,
+    settings: Settings,
+) -> Mode:
+    """The mode of a refined solution, or of the unrefined one if refinement went astray."""
+    mode = _evaluated(graph, thresholds, solution, before, settings)
+    if not mode.change > _CHANGE[1]:
+        return mode
+    plain = _evaluated(graph, thresholds, unrefined, before, settings)
+    return replace(plain, change=mode.change, trust=mode.trust, reasons=mode.reasons)
+
+
+def _evaluated(
     graph: Graph, thresholds: Tensor, solution: Solution, before: float, settings: Settings
 ) -> Mode:
     response = respond(graph, solution.law, settings.closure)
@@ -207,7 +226,7 @@ def _doubts(
         yield "unreliable", "the outputs vary less than their quadratic part: cumulants diverged"
     for figure, (doubted, unreliable), text in (
         (residual, _RESIDUAL, "what the tilt leaves of the outputs carries {:.2g} nats of log P"),
-        (change, _CHANGE, "the last refinement changed log P by {:.2g}"),
+        (change, _CHANGE, "refinement of the tilt changes log P by {:.2g}"),
         (missed, _MISSED, "the outputs' means miss their thresholds by {:.2g} deviations"),
     ):
         if figure > doubted:
