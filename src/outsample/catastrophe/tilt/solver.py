@@ -38,7 +38,10 @@ def solve(
     law, strength = start, torch.zeros_like(thresholds)
     for step in range(1, most_steps + 1):
         outputs = local(graph, law.mean, law.covariance)
-        new, strength = improved(law, outputs, thresholds, strength, _SHARE)
+        try:
+            new, strength = improved(law, outputs, thresholds, strength, _SHARE)
+        except torch.linalg.LinAlgError:  # the tilt runs away: no input reaches the thresholds
+            return Solution(law, strength, step, converged=False)
         moved = float((new.mean - law.mean).norm())
         spread = float((new.precision - law.precision).norm())
         law = new

@@ -1,7 +1,7 @@
 """Probabilities of catastrophes by Gaussian tilts that cumulant propagation finds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from outsample.catastrophe.estimate import TailEstimate, TailEstimator, catastrophe_of
+from outsample.catastrophe.event import Event
 from outsample.catastrophe.problem import CatastropheProbability
 from outsample.catastrophe.tilt.conjunction import Mode, Settings
 from outsample.catastrophe.tilt.events import Found, log_probability_of
 from outsample.catastrophe.tilt.response import closure_of
 from outsample.catastrophe.tilt.union import LogProbability, log_union
+from outsample.catastrophe.tilt.warm import WarmStarts
 from outsample.cumulants.activation_step import Variant
 from outsample.distributions import Gaussian, GaussianMixture
 from outsample.errors import InputError
@@ -157,9 +159,12 @@ class Tilt(TailEstimator):
 
 
 def log_probability(
-    problem: CatastropheProbability, settings: Settings
+    problem: CatastropheProbability, settings: Settings, warm: WarmStarts | None = None
 ) -> tuple[LogProbability, list[CatastropheMode], dict[str, Any]]:
-    """Log probability of the detector over all components of the inputs, with the tilts."""
+    """Log probability of the detector over all components of the inputs, with the tilts.
+
+    Solves start from the tilts in ``warm``, and leave there what they find.
+    """
     events = problem.events()
     if not events:
         return LogProbability(_double_zero(problem) - torch.inf), [], {}
@@ -168,9 +173,9 @@ def log_probability(
     logs: list[LogProbability] = []
     modes: list[CatastropheMode] = []
     found_modes: list[Mode] = []
-    for weight, law in components(problem.inputs):
-        found = [log_probability_of(event, law, settings) for event in events]
-        intersection = partial(_intersection, problem, law, settings)
+    for place, (weight, law) in enumerate(components(problem.inputs)):
+        found = [_found(event, law, settings, warm, (place, i)) for i, event in enumerate(events)]
+        intersection = partial(_intersection, problem, law, settings, warm, place)
         union = log_union([one.log for one in found], intersection)
         logs.append(LogProbability(union.value + weight, union.trust, union.reasons))
         log_weight = float(weight.detach())
@@ -194,10 +199,27 @@ def components(inputs: Gaussian | GaussianMixture) -> list[tuple[Tensor, Gaussia
     return [(log, law) for log, law in pairs if float(log.detach()) > -math.inf]
 
 
+def _found(
+    event: Event, law: Gaussian, settings: Settings, warm: WarmStarts | None, key: Hashable
+) -> Found:
+    """Log probability of one event, from the tilt found for it before if there is one."""
+    if warm is None:
+        return log_probability_of(event, law, settings)
+    found = log_probability_of(event, law, settings, warm.of(key))
+    warm.keep(key, found)
+    return found
+
+
 def _intersection(
-    problem: CatastropheProbability, law: Gaussian, settings: Settings, chosen: Sequence[int]
+    problem: CatastropheProbability,
+    law: Gaussian,
+    settings: Settings,
+    warm: WarmStarts | None,
+    place: int,
+    chosen: Sequence[int],
 ) -> LogProbability:
-    return log_probability_of(problem.intersection(chosen), law, settings).log
+    event = problem.intersection(chosen)
+    return _found(event, law, settings, warm, (place, *sorted(chosen))).log
 
 
 def _double_zero(problem: CatastropheProbability) -> Tensor:
