@@ -1,7 +1,7 @@
 """Log probability of one conjunction of thresholds behind a network, by Gaussian tilts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,9 +80,12 @@ def modes_of(
     graph: Graph,
     thresholds: Float64[Tensor, " d"],
     settings: Settings,
-    warm: TiltedLaw | None = None,
+    warm: TiltedLaw | Sequence[TiltedLaw] | None = None,
 ) -> list[Mode]:
     """The tilts of N(0, I) that lead ``graph`` beyond all its thresholds, likeliest first.
+
+    The search starts at the laws ``warm``, N(0, I) unless given, and then where
+    ``settings.starts`` has it look for more.
 
     Differentiable in the network's parameters and the thresholds, at fixed tilts (the envelope
     rule: at a tilt that is a fixed point its own movement is of second order).
@@ -91,14 +94,16 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        found = [_refined(frozen, at, warm or base, settings)]
-        for start in _other_starts(frozen, found[0][0].law, settings.starts - 1):
+        first, *more = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
+        found = [_refined(frozen, at, first, settings)]
+        more += _other_starts(frozen, found[0][0].law, settings.starts - 1)
+        for start in more:
             other = _refined(frozen, at, start, settings)
             if all(_apart(other[0].law, known.law) for known, _ in found):
                 found.append(other)
     modes = [_mode(graph, thresholds, *solution, settings) for solution in found]
     modes.sort(key=lambda mode: -float(mode.log_value.detach()))
-    if settings.starts == 1 and (hint := _hint_of_another(frozen, at, modes[0])):
+    if len(found) == settings.starts == 1 and (hint := _hint_of_another(frozen, at, modes[0])):
         doubted = worst_trust(modes[0].trust, "low_confidence")
         modes[0] = replace(modes[0], trust=doubted, reasons=(*modes[0].reasons, hint))
     return modes

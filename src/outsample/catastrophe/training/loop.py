@@ -1,23 +1,24 @@
 """The loop of mechanistic training: one ascent of the adversary, one descent of the model."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from outsample.catastrophe.detectors import Detector
 from outsample.catastrophe.training.adversary import Adversary
 from outsample.catastrophe.training.check import Check, checked
-from outsample.catastrophe.training.objective import Objective, Terms
+from outsample.catastrophe.training.objective import Terms
+from outsample.catastrophe.training.pool import Attacker
 from outsample.catastrophe.training.settings import TrainingSettings
 from outsample.errors import InputError, NumericalError
 from outsample.estimator import Trust
 
 _OWNER = "mechanistic_training"
+#: What is known of log p where the estimate left the range of floating point.
+_NOTHING = Terms(torch.tensor(math.nan), math.nan, None, "unreliable", ())
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,20 @@ class MechanisticTraining(Iterator[TrainingStep]):
         self,
         model: nn.Module,
         task: Callable[[int], Tensor],
-        detector: Detector,
         adversary: Adversary,
+        attackers: Sequence[Attacker],
         optimizer: torch.optim.Optimizer,
-        objective: Objective,
         settings: TrainingSettings,
     ) -> None:
         """Take what :func:`mechanistic_training` has checked."""
-        self.model, self.task, self.detector, self.adversary = model, task, detector, adversary
-        self.optimizer = optimizer
-        self.adversary_optimizer = torch.optim.Adam(
-            adversary.parameters(), lr=settings.adversary_rate
-        )
+        self.model, self.task, self.optimizer = model, task, optimizer
+        #: The law that was the strongest at its last turn.
+        self.adversary = adversary
         self.settings = settings
         #: Steps done, the floor once it is known, and why training stopped, if it did.
         self.step, self.floor = 0, settings.floor
         self.stopped: str | None = None
-        self._objective = objective
+        self._attackers = attackers
 
     def __iter__(self) -> Self:
         """The loop itself: what was done is not done again."""
@@ -87,31 +85,23 @@ class MechanisticTraining(Iterator[TrainingStep]):
         """
         if self.stopped is not None or self.step == self.settings.steps:
             raise StopIteration
-        if self.step == 0:
-            failed = self._warm_up()
-            if failed is not None:
-                return failed
-        for _ in range(self.settings.ascents):
-            terms = self._terms()
-            if isinstance(terms, str):
-                return self._failed(terms)
-            self.adversary.ascend(terms, self.adversary_optimizer)
-        terms = self._terms()
-        if isinstance(terms, str):
-            return self._failed(terms)
+        try:
+            attacker = self._prepare()
+            attacker.ascend(self.model, self.settings.ascents)
+            terms = attacker.terms(self.model)
+        except NumericalError as error:
+            self.stopped = str(error)
+            return self._report(math.nan, _NOTHING)
         task_loss = self._descend(terms)
         self.step += 1
+        strongest = max(self._attackers, key=lambda one: one.reached)
+        self.adversary.load_state_dict(strongest.adversary.state_dict())
         check = None
         if self.settings.check_every and self.step % self.settings.check_every == 0:
-            check = self._check()
-            if isinstance(check, str):
-                return self._failed(check)
-            if check.agrees is False:
-                self.stopped = (
-                    f"log p = {check.log_probability:.4g} but the check has "
-                    f"{check.log_checked:.4g}: they part by more than a factor "
-                    f"{self.settings.factor:.4g}"
-                )
+            try:
+                check = self._check(strongest)
+            except NumericalError as error:
+                self.stopped = str(error)
         return self._report(task_loss, terms, check)
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,8 +116,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
             "model": self.model.state_dict(),
             "adversary": self.adversary.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "adversary_optimizer": self.adversary_optimizer.state_dict(),
-            "tilts": self._objective.state_dict(),
+            "attackers": [attacker.state_dict() for attacker in self._attackers],
         }
         own = getattr(self.task, "state_dict", None)
         return state if own is None else {**state, "task": own()}
@@ -138,39 +127,39 @@ class MechanisticTraining(Iterator[TrainingStep]):
         Raises:
             InputError: for a state with something missing, by name.
         """
-        parts = ("step", "floor", "stopped", "model", "adversary", "optimizer")
-        missing = {*parts, "adversary_optimizer", "tilts"} - state.keys()
+        parts = {"step", "floor", "stopped", "model", "adversary", "optimizer", "attackers"}
+        missing = parts - state.keys()
         if missing:
             raise InputError(f"{_OWNER}: the state lacks {', '.join(sorted(missing))}")
+        if len(state["attackers"]) != len(self._attackers):
+            raise InputError(
+                f"{_OWNER}: the state has {len(state['attackers'])} laws, this loop "
+                f"{len(self._attackers)}; make it with the same settings"
+            )
         self.step, self.floor, self.stopped = state["step"], state["floor"], state["stopped"]
         self.model.load_state_dict(state["model"])
         self.adversary.load_state_dict(state["adversary"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.adversary_optimizer.load_state_dict(state["adversary_optimizer"])
-        self._objective.load_state_dict(state["tilts"])
+        for attacker, kept in zip(self._attackers, state["attackers"], strict=True):
+            attacker.load_state_dict(kept)
         if "task" in state:
             self.task.load_state_dict(state["task"])  # pyright: ignore[reportFunctionMemberAccess]
 
-    def _warm_up(self) -> TrainingStep | None:
-        """The adversary's first ascents, and the floor that follows from where they lead."""
-        for _ in range(self.settings.warm_up):
-            terms = self._terms()
-            if isinstance(terms, str):
-                return self._failed(terms)
-            self.adversary.ascend(terms, self.adversary_optimizer)
+    def _prepare(self) -> Attacker:
+        """Whose turn it is, after the first ascents of those that start."""
+        settings, attackers = self.settings, self._attackers
+        every = settings.renew_every or math.inf
+        if self.step == 0:
+            attackers[0].ascend(self.model, settings.warm_up)
+        elif self.step % every == 0:
+            attacker = attackers[int(self.step // every) % len(attackers)]
+            attacker.renew()
+            attacker.ascend(self.model, settings.warm_up)
         if self.floor is None:
-            terms = self._terms()
-            if isinstance(terms, str):
-                return self._failed(terms)
-            self.floor = float(terms.total.detach()) - math.log(self.settings.fall)
-        return None
-
-    def _terms(self) -> Terms | str:
-        """The objective now, or what went wrong with it."""
-        try:
-            return self._objective(partial(self.adversary.problem, self.model))
-        except NumericalError as error:
-            return str(error)
+            reached = float(attackers[0].terms(self.model).total.detach())
+            self.floor = reached - math.log(settings.fall)
+        begun = 1 + int(self.step // every)
+        return attackers[self.step % min(begun, len(attackers))]
 
     def _descend(self, terms: Terms) -> float:
         """One step of the model down task + weight · relu(log p - floor)."""
@@ -192,19 +181,25 @@ class MechanisticTraining(Iterator[TrainingStep]):
         self.optimizer.step()
         return float(loss.detach())
 
-    def _check(self) -> Check | str:
+    def _check(self, attacker: Attacker) -> Check:
         """The estimate as it stands after the step, beside an independent one."""
-        self._objective.restart()  # other tilts may have become the likelier ones
+        settings, objective = self.settings, attacker.objective
+        objective.restart()  # other tilts may have become the likelier ones
         with torch.no_grad():
-            terms = self._terms()
-            if isinstance(terms, str):
-                return terms
-            problem = self.adversary.problem(self.model, self._objective.event)
-            value = float(terms.total)
-            settings = self.settings
-            return checked(problem, value, settings.check, self.step, settings.factor)
+            value = float(attacker.terms(self.model).total)
+            problem = attacker.adversary.problem(self.model, objective.event)
+            check = checked(problem, value, settings.check, self.step, settings.factor)
+        if check.agrees is False:
+            self.stopped = (
+                f"log p = {value:.4g} but the check has {check.log_checked:.4g}: they part by "
+                f"more than a factor {settings.factor:.4g}"
+            )
+        return check
 
-    def _report(self, task_loss: float, terms: Terms, check: Check | None) -> TrainingStep:
+    def _report(self, task_loss: float, terms: Terms, check: Check | None = None) -> TrainingStep:
+        trust, reasons = terms.trust, terms.reasons
+        if terms is _NOTHING and self.stopped is not None:
+            reasons = (self.stopped,)
         return TrainingStep(
             self.step,
             task_loss,
@@ -213,14 +208,8 @@ class MechanisticTraining(Iterator[TrainingStep]):
             terms.anomaly,
             math.nan if self.floor is None else self.floor,
             float(self.adversary.divergence().detach()),
-            terms.trust,
-            terms.reasons,
+            trust,
+            reasons,
             check,
             self.stopped,
         )
-
-    def _failed(self, reason: str) -> TrainingStep:
-        """The last step of a loop whose estimate left the range of floating point."""
-        self.stopped = reason
-        nothing = Terms(torch.tensor(math.nan), math.nan, None, "unreliable", (reason,))
-        return self._report(math.nan, nothing, None)

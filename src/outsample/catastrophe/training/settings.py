@@ -29,6 +29,8 @@ class TrainingSettings:
     adversary_rate: float
     ascents: int
     warm_up: int
+    laws: int
+    renew_every: int
     check: TailEstimator
     check_every: int
     factor: float
@@ -41,10 +43,11 @@ class TrainingSettings:
         for name in ("fall", "factor"):
             if positive_number(_OWNER, name, getattr(self, name)) <= 1:
                 raise InputError(f"{_OWNER}: {name} = {getattr(self, name)}; expected more than 1")
-        for name in ("ascents", "warm_up", "check_every"):
+        for name in ("ascents", "warm_up", "renew_every", "check_every"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise InputError(f"{_OWNER}: {name} = {value!r}; expected an integer of at least 0")
+        positive_integer(_OWNER, "laws", self.laws)
         if self.steps is not None:
             positive_integer(_OWNER, "steps", self.steps)
         if self.floor is not None and not -math.inf < self.floor < 0:

@@ -12,7 +12,7 @@ from outsample.catastrophe.samplers import SubsetSimulation
 from outsample.catastrophe.tilt import Tilt
 from outsample.catastrophe.training.adversary import Adversary
 from outsample.catastrophe.training.loop import MechanisticTraining
-from outsample.catastrophe.training.objective import Objective
+from outsample.catastrophe.training.pool import Attacker
 from outsample.catastrophe.training.settings import TrainingSettings
 from outsample.errors import InputError
 
@@ -33,7 +33,9 @@ def mechanistic_training(
     tilt: Tilt | None = None,
     adversary_rate: float = 0.05,
     ascents: int = 1,
-    warm_up: int = 50,
+    warm_up: int = 30,
+    laws: int = 3,
+    renew_every: int = 20,
     check: TailEstimator | None = None,
     check_every: int = 25,
     factor: float = 2.0,
@@ -42,7 +44,7 @@ def mechanistic_training(
     """Train a model on a task while a catastrophe is made improbable, without sampling one.
 
     Each step of the iterator lets the adversary ascend log p, the log probability of the detector
-    under its law, within its budget; then the model descends
+    under one of its laws, within its budget; then the model descends
 
         task + weight · relu(log p - floor).
 
@@ -71,7 +73,12 @@ def mechanistic_training(
             half the time.
         adversary_rate: rate of the adversary's Adam, in standard deviations of the inputs.
         ascents: of the adversary in each step.
-        warm_up: ascents before the first step.
+        warm_up: ascents of a law that starts, before the first step and after a renewal.
+        laws: how many laws the adversary has.  They take turns, so that what one found out stays
+            repaired while the model repairs what another finds; the ``adversary`` given always
+            has the one that was the strongest at its last turn.
+        renew_every: every so many steps one of the laws, in turn, starts (anew) from where the
+            adversary started, and finds what is the strongest now; 0 for a single law throughout.
         check: an estimator of another kind; SubsetSimulation(20 000) unless given.  One with a
             seed draws anew at each check.
         check_every: steps from check to check; 0 for none.
@@ -119,6 +126,8 @@ def mechanistic_training(
         adversary_rate,
         ascents,
         warm_up,
+        laws,
+        renew_every,
         check or SubsetSimulation(samples=20_000),
         check_every,
         factor,
@@ -126,5 +135,7 @@ def mechanistic_training(
     )
     if optimizer is None:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    objective = Objective(detector, anomaly, tilt or Tilt())
-    return MechanisticTraining(model, task, detector, adversary, optimizer, objective, settings)
+    attackers = [
+        Attacker(adversary, adversary_rate, detector, anomaly, tilt or Tilt()) for _ in range(laws)
+    ]
+    return MechanisticTraining(model, task, adversary, attackers, optimizer, settings)
