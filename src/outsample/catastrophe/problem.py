@@ -13,7 +13,7 @@ from outsample.catastrophe.event import Event, read_out
 from outsample.catastrophe.linear import exact_probability
 from outsample.distributions import Gaussian, GaussianMixture
 from outsample.errors import InputError, NumericalError
-from outsample.networks import Affine, NetworkMean
+from outsample.networks import Affine, Graph, NetworkMean
 from outsample.problem import Problem
 
 _OWNER = "CatastropheProbability"
@@ -128,6 +128,15 @@ class CatastropheProbability(Problem):
         certain = x.new_full((len(x),), torch.inf)
         found = [excess[:, places].amin(1) if places else certain for places in self._places]
         return torch.stack(found, 1) if found else x.new_empty(len(x), 0)
+
+    def graph(self) -> Graph:
+        """The network as a chain of steps; live parameters."""
+        return self._outputs.graph()
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """Numbers of units after each activation."""
+        return self._widths().hidden
 
     def events(self) -> tuple[Event, ...]:
         """The conjunctions as networks: the probability is that of their union.

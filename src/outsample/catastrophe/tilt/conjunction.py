@@ -1,7 +1,7 @@
 """Log probability of one conjunction of thresholds behind a network, by Gaussian tilts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -83,9 +83,12 @@ def modes_of(
     graph: Graph,
     thresholds: Float64[Tensor, " d"],
     settings: Settings,
-    warm: TiltedLaw | None = None,
+    warm: TiltedLaw | Sequence[TiltedLaw] | None = None,
 ) -> list[Mode]:
     """The tilts of N(0, I) that lead ``graph`` beyond all its thresholds, likeliest first.
+
+    The search starts at the laws ``warm``, N(0, I) unless given, and then where
+    ``settings.starts`` has it look for more.
 
     Differentiable in the network's parameters and the thresholds, at fixed tilts (the envelope
     rule: at a tilt that is a fixed point its own movement is of second order).
@@ -94,10 +97,11 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        found = _unfolded(frozen, at, solve(frozen, at, warm or base, settings.steps), settings)
+        first, *more = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
+        found = _unfolded(frozen, at, solve(frozen, at, first, settings.steps), settings)
         tilt = found[0].law
         others = max(settings.starts - 1, int(_is_near(frozen, at, tilt)))
-        for start in _other_starts(frozen, tilt, others):
+        for start in (*more, *_other_starts(frozen, tilt, others)):
             other = solve(frozen, at, start, settings.steps)
             if all(_apart(other.law, known.law) for known in found):
                 found.append(other)

@@ -26,6 +26,9 @@ from outsample.networks.graph import Affine, Graph, Step
 #: Standard deviations below this share of the largest weight read out are those of constants.
 _CONSTANT = 1e-12
 
+#: From where the tilts of a part are sought: known tilts, or nothing.
+Start = TiltedLaw | Sequence[TiltedLaw] | None
+
 
 @dataclass(frozen=True)
 class Found:
@@ -47,9 +50,12 @@ def whitened(graph: Graph, law: Gaussian) -> Graph:
 
 
 def log_probability_of(
-    event: Event, law: Gaussian, settings: Settings, warm: Sequence[TiltedLaw | None] = ()
+    event: Event, law: Gaussian, settings: Settings, warm: Sequence[Start] = ()
 ) -> Found:
-    """Log P(event) under a Gaussian law; independent parts of it are multiplied."""
+    """Log P(event) under a Gaussian law; independent parts of it are multiplied.
+
+    ``warm`` says for each part where to start.
+    """
     groups = [[*range(len(event.thresholds))]]
     if len(event.thresholds) > 1:
         groups = independent_groups(event.graph, law)
@@ -71,7 +77,7 @@ def log_probability_of(
 
 
 def _conjunction(
-    graph: Graph, thresholds: Float64[Tensor, " d"], settings: Settings, warm: TiltedLaw | None
+    graph: Graph, thresholds: Float64[Tensor, " d"], settings: Settings, warm: Start
 ) -> Found:
     """One group of thresholds: constants are decided, what is likely goes by its complement."""
     frozen = detached(graph)

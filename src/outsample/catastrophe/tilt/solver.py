@@ -43,7 +43,12 @@ def solve(
     share, last = _SHARE, math.inf
     for step in range(1, most_steps + 1):
         outputs = local(graph, law.mean, law.covariance)
-        new, strength = improved(law, outputs, thresholds, strength, share)
+        try:
+            new, strength = improved(law, outputs, thresholds, strength, share)
+        except (
+            RuntimeError
+        ):  # torch's LinAlgError: the tilt runs away, nothing reaches the thresholds
+            return Solution(law, strength, step, converged=False)
         step_in_mean = new.mean - law.mean
         moved = math.sqrt(max(float(step_in_mean @ law.precision @ step_in_mean), 0.0))
         spread = float((law.covariance @ (new.precision - law.precision)).norm())

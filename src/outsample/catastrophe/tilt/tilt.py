@@ -1,10 +1,10 @@
 """Probabilities of catastrophes by Gaussian tilts that cumulant propagation finds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from outsample.catastrophe.tilt.conjunction import Mode, Settings, chosen_output
 from outsample.catastrophe.tilt.events import Found, log_probability_of
 from outsample.catastrophe.tilt.response import closure_of
 from outsample.catastrophe.tilt.union import LogProbability, log_union
+from outsample.catastrophe.tilt.warm import WarmStarts
 from outsample.cumulants.activation_step import Variant
 from outsample.distributions import Gaussian, GaussianMixture
 from outsample.errors import InputError
@@ -141,6 +142,15 @@ class Tilt(TailEstimator):
         closure = closure_of(self.order, self.variant)
         return Settings(closure, self.starts, self.refinements, self.steps)
 
+    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> TiltEstimate:
+        """Estimate the probability; no explanation is of use.
+
+        Raises:
+            UnsupportedProblem: if ``problem`` is no CatastropheProbability.
+            NumericalError: if the cumulants diverge under the tilt.
+        """
+        return cast(TiltEstimate, super().estimate(problem, explanation))
+
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> TiltEstimate:
         catastrophe = catastrophe_of(problem)
         log, modes, diagnostics = log_probability(catastrophe, self.settings)
@@ -159,9 +169,12 @@ class Tilt(TailEstimator):
 
 
 def log_probability(
-    problem: CatastropheProbability, settings: Settings
+    problem: CatastropheProbability, settings: Settings, warm: WarmStarts | None = None
 ) -> tuple[LogProbability, list[CatastropheMode], dict[str, Any]]:
-    """Log probability of the detector over all components of the inputs, with the tilts."""
+    """Log probability of the detector over all components of the inputs, with the tilts.
+
+    Solves start from the tilts in ``warm``, and leave there what they find.
+    """
     events = problem.events()
     if not events:
         return LogProbability(_double_zero(problem) - torch.inf), [], {}
@@ -170,9 +183,9 @@ def log_probability(
     logs: list[LogProbability] = []
     modes: list[CatastropheMode] = []
     found_modes: list[Mode] = []
-    for weight, law in components(problem.inputs):
-        found = [log_probability_of(event, law, settings) for event in events]
-        intersection = partial(_intersection, problem, law, settings)
+    for place, (weight, law) in enumerate(components(problem.inputs)):
+        found = [_found(event, law, settings, warm, (place, i)) for i, event in enumerate(events)]
+        intersection = partial(_intersection, problem, law, settings, warm, place)
         union = log_union([one.log for one in found], intersection)
         logs.append(LogProbability(union.value + weight, union.trust, union.reasons))
         log_weight = float(weight.detach())
@@ -196,13 +209,30 @@ def components(inputs: Gaussian | GaussianMixture) -> list[tuple[Tensor, Gaussia
     return [(log, law) for log, law in pairs if float(log.detach()) > -math.inf]
 
 
+def _found(
+    event: Event, law: Gaussian, settings: Settings, warm: WarmStarts | None, key: Hashable
+) -> Found:
+    """Log probability of one event, from the tilt found for it before if there is one."""
+    if warm is None:
+        return log_probability_of(event, law, settings)
+    found = log_probability_of(event, law, settings, warm.of(key))
+    warm.keep(key, found)
+    return found
+
+
 def _intersection(
-    problem: CatastropheProbability, law: Gaussian, settings: Settings, chosen: Sequence[int]
+    problem: CatastropheProbability,
+    law: Gaussian,
+    settings: Settings,
+    warm: WarmStarts | None,
+    place: int,
+    chosen: Sequence[int],
 ) -> LogProbability:
     margins, conjunctions = problem.margins()
-    rows = [*dict.fromkeys(place for i in chosen for place in conjunctions[i])]
+    rows = [*dict.fromkeys(row for i in chosen for row in conjunctions[i])]
     graph = chosen_outputs(margins.graph, torch.tensor(rows, device=margins.thresholds.device))
-    return log_probability_of(Event(graph, margins.thresholds[rows]), law, settings).log
+    event = Event(graph, margins.thresholds[rows])
+    return _found(event, law, settings, warm, (place, *sorted(chosen))).log
 
 
 def _double_zero(problem: CatastropheProbability) -> Tensor:
