@@ -28,6 +28,8 @@ _ANCHORS = 4
 #: Steps to a threshold of given probability, and how near log p the last one starts: a tilt
 #: depends on where its search started by about that much.
 _STEPS, _TOLERANCE = 25, 5e-3
+#: Deviations between which a threshold is known well enough.
+_BRACKET = 1e-3
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def threshold_of(
         threshold += step
         if not low < threshold < high:
             threshold = (low + high) / 2
+        if high - low < _BRACKET * deviation:  # the estimate jumps from one tilt to another
+            return threshold
     raise NumericalError(
         f"threshold_of: log p = {log_probability:.6g} was not reached in {_STEPS} steps (at "
         f"threshold {threshold:.6g}); the estimate may jump there"
