@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 import re
 
 import pytest
@@ -267,3 +269,11 @@ def test_values_that_are_not_finite_are_refused() -> None:
     x[1] = 1.7e308
     with pytest.raises(ou.NumericalError, match="1 of 3 inputs"):
         problem(x)
+
+
+def test_copies_say_the_same() -> None:
+    detector = (output[0] > 1) & ~(argmax() == 2) | (hidden[0][1] - output[1] <= 0)
+    problem, x = CatastropheProbability(NET, LAW, detector), inputs()
+    for copied in (pickle.loads(pickle.dumps(problem)), copy.deepcopy(problem)):
+        assert torch.equal(copied.score(x), problem.score(x))
+        assert repr(copied) == repr(problem)

@@ -68,6 +68,7 @@ def test_contradictions_are_impossible_and_complements_certain() -> None:
     assert forms(a & (output[0] < 1)) == impossible
     assert forms(a | ~a) == certain
     assert forms(~a | (output[0] > 0)) == certain
+    assert forms((output[0] > 1) | (output[0] < 1)) != certain  # an atom may lie at 1
     assert forms((a & b) | ~a | ~b) != impossible
     assert forms((a & ~a) | b) == forms(b)
     assert forms((a | ~a) & b) == forms(b)

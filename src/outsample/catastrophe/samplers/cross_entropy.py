@@ -17,6 +17,9 @@ _ELITE = 0.1
 _MOST_LEVELS, _PATIENCE = 60, 8
 #: Fewer draws a level make shifts that are mostly noise.
 _FEWEST_DRAWS = 100
+#: Draws of a level unless told, at least; and for each input, in whose direction a shift has noise
+#: of its own (30 were too few for a halfspace at 8 sd in 64 dimensions, 80 were enough).
+_FEWEST_DEFAULT, _PER_INPUT = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class CrossEntropy(TailSampler):
     Args:
         samples: draws of the last run, for each component of a mixture.
         seed: at least 0; equal seeds give equal draws.
-        level_samples: draws of a level, at least 100; a tenth of ``samples`` (but 1000 or more)
-            unless given.
+        level_samples: draws of a level, at least 100; unless given, a tenth of ``samples``, but
+            1000 or more, and 100 or more for each input.
 
     Raises:
         InputError: for settings out of range, by name.
@@ -97,7 +100,8 @@ class CrossEntropy(TailSampler):
 
     def _shift(self, evaluator: Evaluator, place: int) -> tuple[Float64[Tensor, " n"], int, bool]:
         """The shift for one conjunction, the levels it took, and whether they reached it."""
-        rows = self.level_samples or max(self.samples // 10, 1000)
+        inputs = evaluator.law.shape[0]
+        rows = self.level_samples or max(self.samples // 10, _FEWEST_DEFAULT, _PER_INPUT * inputs)
         elite = max(int(_ELITE * rows), 1)
         draws = evaluator.draws(self.seed, f"levels {place}")
         shift = evaluator.problem.inputs.mean.detach().new_zeros(evaluator.law.shape).double()

@@ -12,10 +12,8 @@ from outsample.catastrophe.samplers.sampler import Evaluator, Part, Reasons, Tai
 from outsample.errors import InputError
 from outsample.estimator import positive_integer
 
-#: Probability of a level given the one before.
-_SHARE = 0.1
-#: Moves of a chain in one level: each keeps a state.
-_MOVES = round(1 / _SHARE)
+#: Moves of a chain in one level, each of which keeps a state: one over the level's probability.
+_MOVES = 10
 #: Levels before giving up.
 _MOST_LEVELS = 150
 #: Share of moves accepted that steps are adapted to, and one that says chains hardly move.
@@ -42,7 +40,7 @@ class SubsetSimulation(TailSampler):
 
     Args:
         samples: draws of a level, shared by all repetitions, for each component of a mixture;
-            at least 100 for a repetition.
+            at least 100 for a repetition, whose number is rounded down to tens.
         seed: at least 0; equal seeds give equal draws.
         repetitions: independent runs, at least 2.
 
@@ -111,8 +109,8 @@ class SubsetSimulation(TailSampler):
 
     def _runs(self, evaluator: Evaluator) -> "_Runs":
         """All repetitions, level by level, until each reached the event or cannot rise."""
-        rows = self.samples // self.repetitions
-        chains = max(int(_SHARE * rows), 1)
+        chains = self.samples // self.repetitions // _MOVES
+        rows = chains * _MOVES
         draws = evaluator.draws(self.seed)
         z = evaluator.normals(self.repetitions * rows, draws)
         score = evaluator.scores(z).amax(1).reshape(self.repetitions, rows)
@@ -125,7 +123,7 @@ class SubsetSimulation(TailSampler):
             # The first that does not survive: with ties fewer do.
             height = score.topk(chains + 1, dim=1).values[:, -1]
             survivors = torch.where(hits >= chains, hits, (score > height[:, None]).sum(1))
-            runs.log_values[active] += (survivors.double() / score.shape[1]).log()
+            runs.log_values[active] += (survivors.double() / rows).log()
             on = (hits < chains) & (survivors > 0)
             if not bool(on.any()):
                 return runs
