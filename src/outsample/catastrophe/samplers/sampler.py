@@ -131,12 +131,20 @@ class TailSampler(TailEstimator):
         """
         estimate = super().estimate(problem, explanation)
         drawn = estimate.samples or 0
-        cost = Cost(estimate.cost.seconds, lambda: _flops_of(problem, drawn))
+        cost = Cost(
+            estimate.cost.seconds, lambda: _flops_of(problem, drawn) + self._preparation(problem)
+        )
         object.__setattr__(estimate, "cost", cost)
         return estimate
 
     def _count_flops(self, problem: Problem, explanation: Explanation | None) -> int:
-        return _flops_of(problem, self._estimate(problem, explanation).samples or 0)
+        drawn = self._estimate(problem, explanation).samples or 0
+        return _flops_of(problem, drawn) + self._preparation(problem)
+
+    def _preparation(self, problem: Problem) -> int:
+        """Operations besides draws and evaluations."""
+        del problem
+        return 0
 
 
 def _components(inputs: GaussianMixture) -> list[tuple[float, Gaussian]]:
