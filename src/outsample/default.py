@@ -1,5 +1,6 @@
 """The estimator to use when none is named."""
 
+from outsample.catastrophe import Tilt
 from outsample.cumulants import Cumulants
 from outsample.estimator import Estimate, Estimator
 from outsample.exact import Exact
@@ -8,7 +9,7 @@ from outsample.products import recommended
 from outsample.sampling import MonteCarlo
 
 #: First to last, before and after the method recommended for a product.
-_FIRST: tuple[Estimator, ...] = (Cumulants(), Exact())
+_FIRST: tuple[Estimator, ...] = (Cumulants(), Exact(), Tilt())
 _LAST = MonteCarlo()
 
 
@@ -16,8 +17,9 @@ def estimate(problem: Problem) -> Estimate:
     """Estimate E[M(x)] with the default estimator for this kind of problem.
 
     Networks with a Gaussian input: ``Cumulants(order=2)``.  Others: the exact answer where it is
-    cheap; the method that :func:`outsample.products.recommended` names for halfspaces, formulas
-    and permanents; else ``MonteCarlo()``.  The estimate's ``estimator`` says which was used.
+    cheap; ``Tilt()`` for detectors of catastrophes; the method that
+    :func:`outsample.products.recommended` names for halfspaces, formulas and permanents; else
+    ``MonteCarlo()``.  The estimate's ``estimator`` says which was used.
 
     Example:
         >>> import torch, outsample as ou

@@ -164,6 +164,14 @@ class CatastropheProbability(Problem):
         """
         return exact_probability(self.events(), self.inputs)
 
+    def sampled_truth(self, samples: int, seed: int) -> tuple[Tensor, Tensor] | None:
+        """The probability and its standard error by importance sampling from tilts."""
+        # The sampler stands on this module.
+        from outsample.catastrophe.samplers.tilted import TiltedImportanceSampling
+
+        found = TiltedImportanceSampling(samples, seed, inflation=1.2).estimate(self)
+        return None if found.standard_error is None else (found.value, found.standard_error)
+
     def variance_given(self, mean: Tensor) -> Tensor:
         """Variance p (1 - p) of the event, shape ()."""
         return mean * (1 - mean)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from outsample.comparison.learned_halfspaces import LearnedHalfspaces
+from outsample.comparison.random_catastrophe import RandomCatastrophe
 from outsample.comparison.random_cnf import RandomCNF
 from outsample.comparison.random_halfspaces import RandomHalfspaces
 from outsample.comparison.random_permanent import RandomPermanent
@@ -27,6 +28,7 @@ __all__ = [
     "Fixed",
     "LearnedHalfspaces",
     "RandomCNF",
+    "RandomCatastrophe",
     "RandomHalfspaces",
     "RandomMLP",
     "RandomPermanent",

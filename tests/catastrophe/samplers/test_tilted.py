@@ -130,5 +130,5 @@ class TestInputsGivenTheCatastrophe:
     @pytest.mark.parametrize(("count", "seed"), [(0, 0), (5, -1), (2.5, 0)])
     def test_bad_arguments(self, count: int, seed: int) -> None:
         problem, _ = tails.halfspace(3.0)
-        with pytest.raises(ou.InputError, match="count|seed"):
+        with pytest.raises(ou.InputError, match=r"count|seed"):
             ou.catastrophic_inputs(problem, count, seed)
