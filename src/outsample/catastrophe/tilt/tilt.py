@@ -24,6 +24,9 @@ from outsample.errors import InputError
 from outsample.estimator import Explanation, Trust, positive_integer, worst_trust
 from outsample.problem import Problem
 
+#: The variant of each order that is used unless told.
+_VARIANTS: dict[int, Variant] = {2: "augmented", 3: "elliptical", 4: "basic"}
+
 
 @dataclass(frozen=True)
 class CatastropheMode:
@@ -72,8 +75,8 @@ class Tilt(TailEstimator):
 
     Args:
         order: order of the cumulant propagation, 2, 3 or 4.
-        variant: of the propagation: ``"augmented"``, ``"basic"`` or ``"elliptical"`` (order 3),
-            which is faster in wide networks.
+        variant: of the propagation: ``"elliptical"`` (of order 3, its default, and the fastest of
+            the accurate ones), ``"augmented"`` (default of order 2) or ``"basic"`` (of order 4).
         starts: from how many laws to look for tilts: the inputs' own, the mirror image of the
             tilt found (also with 1, where the outputs come near their thresholds there), then
             along the outputs' curvature.  Distinct tilts are added up.
@@ -99,7 +102,7 @@ class Tilt(TailEstimator):
     mechanistic: ClassVar[bool] = True
 
     order: Literal[2, 3, 4] = 3
-    variant: Variant = "augmented"
+    variant: Variant | None = None
     starts: int = 1
     refinements: int = 1
     steps: int = 60
@@ -109,9 +112,9 @@ class Tilt(TailEstimator):
             raise InputError(
                 f"Tilt: order = {self.order!r}; expected 2, 3 or 4 (order 1 has no variance)"
             )
-        if self.variant not in ("basic", "augmented", "elliptical"):
+        if self.variant not in ("basic", "augmented", "elliptical", None):
             raise InputError(
-                f"Tilt: variant = {self.variant!r}; expected 'augmented', 'basic' or 'elliptical'"
+                f"Tilt: variant = {self.variant!r}; expected 'elliptical', 'augmented' or 'basic'"
             )
         if self.variant == "elliptical" and self.order != 3:
             raise InputError(
@@ -139,7 +142,7 @@ class Tilt(TailEstimator):
     @property
     def settings(self) -> Settings:
         """What the search for tilts needs to know."""
-        closure = closure_of(self.order, self.variant)
+        closure = closure_of(self.order, self.variant or _VARIANTS[self.order])
         return Settings(closure, self.starts, self.refinements, self.steps)
 
     def estimate(self, problem: Problem, explanation: Explanation | None = None) -> TiltEstimate:
