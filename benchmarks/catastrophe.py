@@ -2,7 +2,7 @@
 
 Parts: ``accuracy`` (random and trained networks of width 64, 1e-4 to 1e-9), ``wide`` (width 128),
 ``others`` (GELU and tanh networks, conjunctions), ``digits`` (one class taken for another),
-``equal_time`` (plain sampling, cross-entropy, subset simulation and the tilt's importance sampling
+``residual`` (would more cumulants of what the tilt leaves help), ``equal_time`` (plain sampling, cross-entropy, subset simulation and the tilt's importance sampling
 with as much time) and ``times``.  Truths are two importance-sampling runs from tilts of different
 width, each with a random stream of its own, which must agree.
 
@@ -22,6 +22,7 @@ from torch import nn
 
 import outsample as ou
 from catastrophe_nets import random_network, summary, threshold, trained_network, truth
+from catastrophe_residual import residual_terms
 from common import Part, run_parts
 
 LEVELS = (1e-4, 1e-6, 1e-9)
@@ -115,6 +116,38 @@ def digits() -> Iterator[dict[str, Any]]:
                     yield _table(rows, methods)
                 if last < math.log(1e-11):
                     break
+
+
+def residual() -> Iterator[dict[str, Any]]:
+    """Would the residual's third and fourth cumulants help, exact or propagated?"""
+    rows: list[dict[str, Any]] = []
+    for copy, depth in itertools.product(range(2), (2, 3, 4)):
+        seed = SEED + 6000 + 10 * copy + depth
+        network = random_network(64, depth, seed, 0.1 * copy)
+        for level in LEVELS:
+            key = f"64x{depth} {seed} {level:g}"
+            problem = _at(network, key, level)
+            true = truth(problem, key, seed)
+            if not true.good:
+                continue
+            terms = residual_terms(problem, seed)
+            error = float(ou.Tilt().estimate(problem).log_value) - true.log_value
+            rows.append({"case": key, "error": error, **terms})
+            print(rows[-1], flush=True)
+            yield {"rows": rows, "rms": _residual_rms(rows)}
+
+
+def _residual_rms(rows: list[dict[str, Any]]) -> dict[str, float]:
+    terms = {
+        "as it is": [],
+        "with the exact third": ["third"],
+        "with the exact third and fourth": ["third", "fourth"],
+        "with the propagated third": ["propagated third"],
+    }
+    return {
+        name: _rms([row["error"] + sum(row[term] for term in chosen) for row in rows])
+        for name, chosen in terms.items()
+    }
 
 
 def equal_time() -> Iterator[dict[str, Any]]:
@@ -336,6 +369,7 @@ PARTS: dict[str, Part] = {
     "others": others,
     "conjunctions": conjunctions,
     "digits": digits,
+    "residual": residual,
     "equal_time": equal_time,
     "times": times,
 }
