@@ -1,10 +1,11 @@
 """Tail probabilities of networks: Tilt against truths, samplers at equal time, and time itself.
 
 Parts: ``accuracy`` (random and trained networks of width 64, 1e-4 to 1e-9), ``wide`` (width 128),
-``others`` (GELU and tanh networks, conjunctions), ``digits`` (one class taken for another),
-``residual`` (would more cumulants of what the tilt leaves help), ``equal_time`` (plain sampling, cross-entropy, subset simulation and the tilt's importance sampling
-with as much time) and ``times``.  Truths are two importance-sampling runs from tilts of different
-width, each with a random stream of its own, which must agree.
+``others`` (GELU and tanh networks), ``conjunctions``, ``digits`` (one class taken for another),
+``residual`` (would more cumulants of what the tilt leaves help), ``equal_time`` (plain sampling,
+cross-entropy, subset simulation and the tilt's importance sampling with as much time) and
+``times``.  Truths are two importance-sampling runs from tilts of different width, each with a
+random stream of its own, which must agree.
 
     OMP_NUM_THREADS=1 python benchmarks/catastrophe.py --only accuracy
 """

@@ -22,6 +22,8 @@ from outsample.networks.graph import Affine, Graph
 _RESIDUAL = (2.2, 4.0)
 _CHANGE = (0.6, 1.5)
 _MISSED = (0.5, 1.5)
+#: Deviations of the outputs under the tilt, over those without, below which it is the same.
+_NARROW = (0.25, 0.05)
 #: Standard deviations within which thresholds opposite the tilt are worth another start.
 _NEAR = 4.0
 #: A tilt with a precision below this, in one direction, may be the middle of two.
@@ -86,6 +88,8 @@ def modes_of(
     warm: TiltedLaw | Sequence[TiltedLaw] | None = None,
 ) -> list[Mode]:
     """The tilts of N(0, I) that lead ``graph`` beyond all its thresholds, likeliest first.
+
+    Outputs and thresholds are in units of the outputs' deviations under N(0, I).
 
     The search starts at the laws ``warm``, N(0, I) unless given, and then where
     ``settings.starts`` has it look for more.
@@ -212,7 +216,8 @@ def _evaluated(
         gap = (reached - thresholds.detach()) / deviation
         missed = float(gap[active].abs().max())
     residual = response.residual(solution.strength)
-    doubts = [*_doubts(solution, residual, change, missed)]
+    spread = float(deviation[active].min()) if len(active) else 1.0
+    doubts = [*_doubts(solution, residual, change, missed, spread)]
     grades: list[Trust] = [grade for grade, _ in doubts]
     trust = worst_trust(trust, *grades)
     reasons = (*reasons, *(reason for _, reason in doubts))
@@ -222,12 +227,18 @@ def _evaluated(
 
 
 def _doubts(
-    solution: Solution, residual: float, change: float, missed: float
+    solution: Solution, residual: float, change: float, missed: float, spread: float
 ) -> Iterator[tuple[Trust, str]]:
     if not solution.converged:
         yield "unreliable", f"the tilt did not settle in {solution.steps} steps; raise steps"
     if residual < -0.1:
         yield "unreliable", "the outputs vary less than their quadratic part: cumulants diverged"
+    if spread < _NARROW[0]:
+        yield (
+            "unreliable" if spread < _NARROW[1] else "low_confidence",
+            f"under the tilt the outputs vary {spread:.2g} times as much as without: the threshold "
+            "is near the edge of their range, where they are far from Gaussian",
+        )
     for figure, (doubted, unreliable), text in (
         (residual, _RESIDUAL, "what the tilt leaves of the outputs carries {:.2g} nats of log P"),
         (change, _CHANGE, "refinement of the tilt changes log P by {:.2g}"),

@@ -1,5 +1,6 @@
 """Log probabilities of events behind a network, from those of their parts."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.order2 import local
 from outsample.catastrophe.tilt.union import LogProbability
 from outsample.distributions import Gaussian
+from outsample.errors import NumericalError
 from outsample.estimator import Trust, worst_trust
+from outsample.networks.activations.relu import ReLU
 from outsample.networks.graph import Affine, Graph, Step
 
 #: Standard deviations below this share of the largest weight read out are those of constants.
@@ -80,11 +83,17 @@ def _conjunction(
     graph: Graph, thresholds: Float64[Tensor, " d"], settings: Settings, warm: Start
 ) -> Found:
     """One group of thresholds: constants are decided, what is likely goes by its complement."""
+    graph, thresholds = _without_last_relu(graph, thresholds)
     frozen = detached(graph)
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
         outputs = local(frozen, base.mean, base.covariance)
+    if not all(math.isfinite(float(part.sum())) for part in outputs):
+        raise NumericalError(
+            "Tilt: the outputs' cumulants under the inputs' own law left the range of float64; "
+            "rescale the network's weights or its inputs"
+        )
     last = frozen.affine[-1].weight
     deviation = outputs.covariance.diagonal().clamp_min(0).sqrt()
     varies = deviation > _CONSTANT * last.abs().amax(1).clamp_min(1e-300)
@@ -95,9 +104,11 @@ def _conjunction(
     if len(kept) == 0:
         return Found(LogProbability(thresholds.new_zeros(())))
     graph, thresholds = chosen_outputs(graph, kept), thresholds[kept]
+    # In units of their own deviations, so that no scale of the outputs is too small or too large.
+    graph, thresholds = _scaled(graph, deviation[kept].reciprocal(), thresholds)
     likely = len(kept) == 1 and bool(above[kept[0]])
     if likely:
-        graph, thresholds = _negated(graph), -thresholds
+        graph, thresholds = _scaled(graph, -torch.ones_like(thresholds.detach()), thresholds)
     modes = modes_of(graph, thresholds, settings, warm)
     log = _sum(modes)
     if likely:
@@ -124,10 +135,37 @@ def _all_reasons(modes: Sequence[Mode]) -> Iterator[str]:
         yield from mode.reasons
 
 
-def _negated(graph: Graph) -> Graph:
+def _without_last_relu(
+    graph: Graph, thresholds: Float64[Tensor, " d"]
+) -> tuple[Graph, Float64[Tensor, " d"]]:
+    """The same event before a ReLU at the end, if every threshold is on one of its units.
+
+    max(z, 0) > t is z > t for t >= 0; the cut at 0 is what a Gaussian cannot follow.
+    """
     last = graph.affine[-1]
-    bias = None if last.bias is None else -last.bias
-    return Graph((*graph.steps[:-1], Affine(-last.weight, bias)))
+    weight = last.weight.detach()
+    if len(graph.steps) < 3 or not isinstance(graph.steps[-2], ReLU):
+        return graph, thresholds
+    if not bool(((weight != 0).sum(1) == 1).all()):
+        return graph, thresholds
+    shift = thresholds if last.bias is None else thresholds - last.bias
+    factor = last.weight.sum(1)
+    limits = shift / factor
+    up = factor.detach() > 0
+    # Above a negative number every value of the ReLU, below zero or less none: left as they are.
+    if not bool(torch.where(up, limits.detach() >= 0, limits.detach() > 0).all()):
+        return graph, thresholds
+    steps = (*graph.steps[:-2], Affine(last.weight))
+    return Graph(steps).merged(), shift
+
+
+def _scaled(
+    graph: Graph, factors: Float64[Tensor, " d"], thresholds: Float64[Tensor, " d"]
+) -> tuple[Graph, Float64[Tensor, " d"]]:
+    last = graph.affine[-1]
+    bias = None if last.bias is None else factors * last.bias
+    scaled = Affine(factors[:, None] * last.weight, bias)
+    return Graph((*graph.steps[:-1], scaled)), factors * thresholds
 
 
 def _double(step: Step) -> Step:

@@ -38,8 +38,8 @@ class CatastropheMode:
     inputs: Gaussian
     #: Mean of the inputs given the catastrophe, to first order, shape (n,).
     mean: Float[Tensor, " n"]
-    #: How strongly each threshold of the conjunction pulls, shape (d,): 0 for those that hold
-    #: of themselves once the others do.
+    #: How strongly each threshold of the conjunction pulls, in units of its quantity's standard
+    #: deviation, shape (d,): 0 for those that hold of themselves once the others do.
     strength: Float[Tensor, " d"]
 
 

@@ -52,7 +52,7 @@ def log_union(
                 f"{len(main)} events are likely enough to matter: the value is the sum of their "
                 f"probabilities, an upper bound; the likeliest alone has {largest:.2g} of it",
             )
-        return LogProbability(top + total.log(), trust, reasons)
+        return LogProbability((top + total.log()).clamp_max(0.0), trust, reasons)
     for count in range(2, len(main) + 1):
         layer = [intersection(chosen) for chosen in itertools.combinations(main, count)]
         part = torch.stack([(found.value - top).exp() for found in layer]).sum()
@@ -67,4 +67,4 @@ def log_union(
         return LogProbability(
             singles[order[0]].value, worst_trust(trust, "low_confidence"), reasons
         )
-    return LogProbability(top + total.log(), trust, reasons)
+    return LogProbability((top + total.log()).clamp_max(0.0), trust, reasons)
