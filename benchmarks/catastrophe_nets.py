@@ -78,7 +78,9 @@ def _kept() -> dict[str, Any]:
 
 def _keep(kept: dict[str, Any]) -> None:
     KEPT.parent.mkdir(parents=True, exist_ok=True)
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+    fresh = KEPT.with_suffix(".new")
+    fresh.write_text(json.dumps(kept, indent=1) + "\n")
+    fresh.replace(KEPT)
 
 
 def _truth(problem: ou.CatastropheProbability, seed: int, draws: int) -> Truth:

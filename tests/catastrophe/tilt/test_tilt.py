@@ -207,6 +207,60 @@ def test_the_mean_of_the_inputs_given_the_catastrophe(net: nn.Sequential) -> Non
     assert float((drawn.mean(0) - mode.mean).norm()) < 0.1 * float(mode.mean.norm()) + 3 * noise
 
 
+def test_a_relu_at_the_end_is_undone() -> None:
+    plain = mlp(8, 16, 16, 2).requires_grad_(False)
+    cut = nn.Sequential(*plain, nn.ReLU())
+    law = ou.Gaussian.standard(8)
+    for detector in (
+        output[0] > 0,
+        output[0] > 4,
+        output[0] < 1,
+        (output[0] > 2) & (output[1] > 1),
+    ):
+        one, other = (CatastropheProbability(net, law, detector) for net in (plain, cut))
+        assert _log(one) == pytest.approx(_log(other), abs=1e-9)
+    # Below zero a ReLU has no values, and every value is above what is below zero.
+    assert _log(CatastropheProbability(cut, law, output[0] >= 0)) == 0
+    assert _log(CatastropheProbability(cut, law, output[0] < 0)) == -math.inf
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+def test_outputs_of_any_scale(scale: float) -> None:
+    net = mlp(8, 16, 16, 1).requires_grad_(False)
+    before = _log(_event(net, 6.0))
+    net[-1].weight.mul_(scale)
+    net[-1].bias.mul_(scale)
+    estimate = Tilt().estimate(_event(net, 6.0 * scale))
+    assert float(estimate.log_value) == pytest.approx(before, abs=1e-6)
+    assert estimate.trust == "ok"
+
+
+def test_what_leaves_the_range_of_numbers_is_an_error() -> None:
+    net = mlp(8, 16, 16, 1, bias=0.0).requires_grad_(False)
+    net[0].weight.mul_(1e160)
+    net[2].weight.mul_(1e-160)
+    with pytest.raises(ou.NumericalError, match="rescale"):
+        Tilt().estimate(_event(net, 6.0))
+
+
+def test_thresholds_near_the_edge_of_the_range_are_doubted() -> None:
+    net = mlp(8, 16, 16, 1).requires_grad_(False)
+    net[-1].weight.abs_()
+    net[-1].bias.zero_()
+    problem = CatastropheProbability(net, ou.Gaussian.standard(8), output[0] < 0.1)
+    estimate = Tilt().estimate(problem)
+    assert estimate.trust != "ok"
+    assert any("edge of their range" in reason for reason in estimate.reasons)
+
+
+def test_probabilities_of_many_events_do_not_exceed_one() -> None:
+    net = mlp(8, 24, 24, 12).requires_grad_(False)
+    problem = CatastropheProbability(net, ou.Gaussian.standard(8), ~(argmax() == 3))
+    estimate = Tilt().estimate(problem)
+    assert float(estimate.log_value) <= 0
+    assert estimate.trust == "low_confidence"
+
+
 def test_doubts_are_voiced() -> None:
     """One hidden unit against the tilt's two: what is left of f carries most of log P."""
     net = mlp(3, 4, 4, 4, 1, seed=1, bias=2.0).requires_grad_(False)

@@ -83,7 +83,10 @@ def _conjunction(
     graph: Graph, thresholds: Float64[Tensor, " d"], settings: Settings, warm: Start
 ) -> Found:
     """One group of thresholds: constants are decided, what is likely goes by its complement."""
-    graph, thresholds = _without_last_relu(graph, thresholds)
+    before = _before_last_relu(graph, thresholds)
+    if before is None:
+        return Found(LogProbability(thresholds.new_tensor(-torch.inf)))
+    graph, thresholds = before
     frozen = detached(graph)
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
@@ -135,12 +138,13 @@ def _all_reasons(modes: Sequence[Mode]) -> Iterator[str]:
         yield from mode.reasons
 
 
-def _without_last_relu(
+def _before_last_relu(
     graph: Graph, thresholds: Float64[Tensor, " d"]
-) -> tuple[Graph, Float64[Tensor, " d"]]:
+) -> tuple[Graph, Float64[Tensor, " d"]] | None:
     """The same event before a ReLU at the end, if every threshold is on one of its units.
 
-    max(z, 0) > t is z > t for t >= 0; the cut at 0 is what a Gaussian cannot follow.
+    max(z, 0) > t is z > t for t >= 0, and certain below; the cut at 0 is what a Gaussian cannot
+    follow.  None if the event is impossible.
     """
     last = graph.affine[-1]
     weight = last.weight.detach()
@@ -149,14 +153,12 @@ def _without_last_relu(
     if not bool(((weight != 0).sum(1) == 1).all()):
         return graph, thresholds
     shift = thresholds if last.bias is None else thresholds - last.bias
-    factor = last.weight.sum(1)
-    limits = shift / factor
-    up = factor.detach() > 0
-    # Above a negative number every value of the ReLU, below zero or less none: left as they are.
-    if not bool(torch.where(up, limits.detach() >= 0, limits.detach() > 0).all()):
-        return graph, thresholds
-    steps = (*graph.steps[:-2], Affine(last.weight))
-    return Graph(steps).merged(), shift
+    limits, up = (shift.detach() / weight.sum(1)), weight.sum(1) > 0
+    if bool((~up & (limits <= 0)).any()):
+        return None
+    rows = (~up | (limits >= 0)).nonzero()[:, 0]
+    steps = (*graph.steps[:-2], Affine(last.weight[rows]))
+    return Graph(steps).merged(), shift[rows]
 
 
 def _scaled(

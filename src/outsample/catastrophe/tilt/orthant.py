@@ -5,8 +5,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.estimator import Trust
-from outsample.products import ExpectationPropagation, HalfspaceIntersection
+from outsample.products import HalfspaceIntersection, recommended
 
+#: Deviations at which a threshold is sure to hold: P = 1e-19.
+_SURE = 9.0
 #: Share of the largest eigenvalue below which one is round-off.
 _ROUND_OFF = 1e-13
 
@@ -18,8 +20,12 @@ def log_orthant(
 ) -> tuple[Tensor, Trust, tuple[str, ...]]:
     """Log P(y > thresholds), y ~ N(mean, covariance), with the trust of the method.
 
-    One threshold in closed form, several by expectation propagation; differentiable.
+    One threshold in closed form, several by the method that suits their correlations best;
+    differentiable.  Thresholds that hold even where the hardest one is met are left out.
     """
+    ease = ((mean - thresholds) * covariance.diagonal().rsqrt()).detach()
+    kept = (ease <= _SURE - ease.min().clamp_max(0)).nonzero()[:, 0]
+    mean, thresholds, covariance = mean[kept], thresholds[kept], covariance[kept][:, kept]
     if len(mean) == 1:
         z = (mean - thresholds) * covariance.diagonal().rsqrt()
         return torch.special.log_ndtr(z)[0], "ok", ()
@@ -29,7 +35,10 @@ def log_orthant(
         floor = values.detach().amax() * _ROUND_OFF
         factor = vectors * values.clamp_min(floor).sqrt()
     problem = HalfspaceIntersection(factor, thresholds - mean)
-    found = ExpectationPropagation("D3").estimate(problem)
+    method = recommended(problem)
+    if method is None:
+        raise TypeError("halfspaces always have a method")
+    found = method.estimate(problem)
     if found.log_value is None:
-        raise TypeError("expectation propagation always gives a logarithm")
+        raise TypeError("halfspaces always have a logarithm")
     return found.log_value, found.trust, found.reasons
