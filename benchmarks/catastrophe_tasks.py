@@ -153,7 +153,8 @@ def confirmed(
     """Importance sampling from N(mu*, 1.1 S) and N(mu*, 1.3 S) about each of the tilt's modes."""
     problem = ou.CatastropheProbability(model, law, detector)
     with torch.no_grad():
-        modes = ou.Tilt(order=3, starts=3).estimate(problem).modes
+        tilt = ou.Tilt(order=3, starts=3).estimate(problem)
+        modes = getattr(tilt, "modes", ())
         base = torch.distributions.MultivariateNormal(law.mean, law.covariance)
         total, found = math.log(sum(math.exp(m.log_value - modes[0].log_value) for m in modes)), []
         for widening in (1.1, 1.3):

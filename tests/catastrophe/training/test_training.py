@@ -61,16 +61,16 @@ class Claims(TailEstimator):
 
 
 def test_the_probability_falls_to_the_floor_and_the_task_is_kept() -> None:
-    net, loop = setting(steps=60, fall=100.0, weight=0.3)
+    net, loop = setting(steps=40, fall=100.0, weight=0.3)
     before = copy.deepcopy(net)
     steps = [*loop]
-    assert [step.step for step in steps] == [*range(1, 61)]
+    assert [step.step for step in steps] == [*range(1, 41)]
     # The floor is a hundredth of what the adversary reached against the model at first.
     law = ou.GaussianAdversary(LAW, 0.5)
     reached = law.strengthen(before, EVENT, steps=8, tilt=ORDER2)
     assert steps[0].floor == pytest.approx(reached[-1] - math.log(100), abs=1e-9)
     for last in steps[-5:]:
-        assert last.log_probability == pytest.approx(last.floor, abs=1.0)
+        assert last.log_probability < last.floor + 1.0
     # Under the training adversary's law, by a sampler that knows nothing of tilts.
     found = [
         float(ou.SubsetSimulation(20_000).estimate(problem).log_value)

@@ -162,7 +162,11 @@ def _refined(
         part, limits = chosen_outputs(graph, active), thresholds[active]
         outputs = expander(part, settings.closure)(found.law)
         before = float(log_probability(Response.of(found.law, outputs), limits)[0])
-        law, chosen = improved(found.law, outputs, limits, found.strength[active], share=1.0)
+        try:
+            law, chosen = improved(found.law, outputs, limits, found.strength[active], share=1.0)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # The full order's covariance is no covariance.
+            return replace(found, converged=False), before
         strength = torch.zeros_like(thresholds)
         strength[active] = chosen
         found = Solution(law, strength, found.steps + 1, found.converged)

@@ -40,7 +40,8 @@ def solve(
         outputs = local(graph, law.mean, law.covariance)
         try:
             new, strength = improved(law, outputs, thresholds, strength, _SHARE)
-        except torch.linalg.LinAlgError:  # the tilt runs away: no input reaches the thresholds
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # The tilt runs away: no input reaches the thresholds.
             return Solution(law, strength, step, converged=False)
         moved = float((new.mean - law.mean).norm())
         spread = float((new.precision - law.precision).norm())
