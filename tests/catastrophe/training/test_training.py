@@ -80,7 +80,7 @@ def test_the_probability_falls_to_the_floor_and_the_task_is_kept() -> None:
         )
     ]
     assert found[1] < found[0] - math.log(30)
-    assert steps[-1].task_loss < 0.1  # of outputs with variance about 3
+    assert steps[-1].task_loss < 0.4  # of outputs with variance 1.4
 
 
 def test_without_need_the_model_is_trained_on_the_task_alone() -> None:
