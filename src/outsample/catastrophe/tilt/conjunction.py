@@ -224,6 +224,8 @@ def _doubts(
 
 def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:
     """Where other modes may lie: opposite the first, and along the outputs' curvature at 0."""
+    if count < 1:
+        return
     eye = torch.eye(len(found.mean)).to(found.precision)
     radius = float(found.mean.norm()) or 1.0
     base = local(graph, torch.zeros_like(found.mean), eye)
