@@ -148,12 +148,13 @@ class Confirmed:
 
 
 def confirmed(
-    model: nn.Module, law: Gaussian, detector: ou.Detector, name: str, samples: int = 100_000
+    model: nn.Module, law: Gaussian, detector: ou.Detector, name: str, samples: int = 60_000
 ) -> Confirmed:
     """Importance sampling from N(mu*, 1.1 S) and N(mu*, 1.3 S) about each of the tilt's modes."""
     problem = ou.CatastropheProbability(model, law, detector)
     with torch.no_grad():
-        modes = ou.Tilt(order=3, starts=3).estimate(problem).modes
+        tilt = ou.Tilt(order=3, starts=3).estimate(problem)
+        modes = getattr(tilt, "modes", ())
         base = torch.distributions.MultivariateNormal(law.mean, law.covariance)
         total, found = math.log(sum(math.exp(m.log_value - modes[0].log_value) for m in modes)), []
         for widening in (1.1, 1.3):
@@ -187,7 +188,7 @@ def confirmed(
     (one, error1, share1), (other, error2, share2) = found
     weight1, weight2 = error1**-2, error2**-2
     log_p = (weight1 * one + weight2 * other) / (weight1 + weight2)
-    subset = ou.SubsetSimulation(samples=20_000, seed=len(name)).estimate(problem)
+    subset = ou.SubsetSimulation(samples=10_000, seed=len(name)).estimate(problem)
     return Confirmed(
         log_p,
         (weight1 + weight2) ** -0.5,

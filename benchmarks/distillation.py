@@ -9,7 +9,7 @@ held-out loss, which favours none of them.  Reported: held-out error over the te
 (100 000 samples), and how far the mechanistic loss at the end is from it.
 
 Rates were chosen among two on every problem for both sides; seeds 0 and 1 for each shape.
-About twelve minutes on one core of two; ``--shapes`` picks some.
+About five minutes on one core of two; ``--shapes`` picks some.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from common import machine, write_results
 
 #: Name: inputs, teacher's width, student's width, hidden layers, seconds.
 SHAPES = {
-    "16: 64 to 24, depth 1": (16, 64, 24, 1, 4.0),
-    "16: 64 to 32, depth 2": (16, 64, 32, 2, 8.0),
-    "128: 128 to 128, depth 2": (128, 128, 128, 2, 30.0),
+    "16: 64 to 24, depth 1": (16, 64, 24, 1, 2.0),
+    "16: 64 to 32, depth 2": (16, 64, 32, 2, 2.5),
+    "128: 128 to 128, depth 2": (128, 128, 128, 2, 6.0),
 }
 RATES = (3e-3, 1e-2)
 RESULTS = Path("benchmarks/results/distillation.json")

@@ -67,7 +67,9 @@ def test_gradient_in_the_inputs(seed: int, part: str) -> None:
     def value() -> Tensor:
         law = ou.Gaussian(mean, (covariance + covariance.T) / 2)
         problem = ou.CatastropheProbability(net, law, detector)
-        return ou.Tilt(order=3).estimate(problem).log_value
+        value = ou.Tilt(order=3).estimate(problem).log_value
+        assert value is not None
+        return value
 
     by_gradient, by_difference = slope(value, [moved])
     assert by_gradient == pytest.approx(by_difference, rel=0.05)

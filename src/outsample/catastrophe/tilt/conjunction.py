@@ -170,7 +170,11 @@ def _refined(
         part, limits = chosen_outputs(graph, active), thresholds[active]
         outputs = expander(part, settings.closure)(found.law)
         before = float(log_probability(Response.of(found.law, outputs), limits)[0])
-        law, chosen = improved(found.law, outputs, limits, found.strength[active], share=1.0)
+        try:
+            law, chosen = improved(found.law, outputs, limits, found.strength[active], share=1.0)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # The full order's covariance is no covariance.
+            return replace(found, converged=False), before
         strength = torch.zeros_like(thresholds)
         strength[active] = chosen
         found = Solution(law, strength, found.steps + 1, found.converged)
@@ -268,6 +272,8 @@ def _unfolded(
 
 def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:
     """Where other modes may lie: opposite the first, and along the outputs' curvature at 0."""
+    if count < 1:
+        return
     eye = torch.eye(len(found.mean)).to(found.precision)
     radius = float(found.mean.norm()) or 1.0
     base = local(graph, torch.zeros_like(found.mean), eye)

@@ -45,9 +45,8 @@ def solve(
         outputs = local(graph, law.mean, law.covariance)
         try:
             new, strength = improved(law, outputs, thresholds, strength, share)
-        except (
-            RuntimeError
-        ):  # torch's LinAlgError: the tilt runs away, nothing reaches the thresholds
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # The tilt runs away: no input reaches the thresholds.
             return Solution(law, strength, step, converged=False)
         step_in_mean = new.mean - law.mean
         moved = math.sqrt(max(float(step_in_mean @ law.precision @ step_in_mean), 0.0))

@@ -14,6 +14,7 @@ from outsample.catastrophe.tilt.events import whitened
 from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.response import closure_of, cumulants_of
 from outsample.catastrophe.training.difference import difference
+from outsample.catastrophe.training.second_moment import second_moment
 from outsample.cumulants.activation_step import Variant
 from outsample.distributions import Gaussian
 from outsample.errors import InputError, NumericalError
@@ -29,8 +30,7 @@ class DistillationStep:
 
     #: Steps done, this one included.
     step: int
-    #: E|student(x) - teacher(x)|² before the step, by propagation; below 0 it is beyond what
-    #: the order resolves.
+    #: E|student(x) - teacher(x)|² before the step, by propagation.
     loss: float
     #: The same over the variance of the teacher's outputs.
     relative_loss: float
@@ -51,7 +51,7 @@ class MechanisticDistillation(Iterator[DistillationStep]):
     ) -> None:
         """Take what :func:`mechanistic_distillation` has checked."""
         self._student, self._teacher, self._inputs = student, teacher, inputs
-        self._closure = closure_of(order, variant)
+        self._closure = closure_of(order, "augmented" if order == 2 else variant)
         self.optimizer = optimizer
         self.step, self.steps = 0, steps
         with torch.no_grad():
@@ -90,8 +90,11 @@ class MechanisticDistillation(Iterator[DistillationStep]):
         teacher = detached(self._teacher.graph())
         inputs = self._inputs.shape[0]
         graph = whitened(difference(self._student.graph(), teacher, inputs), self._inputs)
+        gaussian = second_moment(graph, inputs)
+        if self._closure.order == 2:
+            return gaussian
         mean, covariance = cumulants_of(graph, self._base, self._closure)
-        return mean.square().sum() + covariance.trace()
+        return torch.maximum(gaussian, mean.square().sum() + covariance.trace())
 
     def state_dict(self) -> dict[str, Any]:
         """All that the loop needs to go on from here, for ``torch.save``."""
@@ -133,7 +136,12 @@ def mechanistic_distillation(
 
     The networks are put side by side, as one that computes the difference of their outputs, and
     each step descends E|student(x) - teacher(x)|², which is the squared mean plus the variance
-    of the difference by cumulant propagation.  Only the student is changed.
+    of the difference.  Only the student is changed.
+
+    At order 2 every layer is taken as Gaussian, with a covariance that is positive semidefinite
+    by construction; at order 3 the loss is the larger of that one and the one with third
+    cumulants.  Without such a floor a student soon finds where the estimate is negative, and
+    runs there.
 
     Measure the result on samples: the loss is an estimate, and as the student learns to make it
     small it also learns where the estimate is wrong.  In our measurements gradient descent on
@@ -145,7 +153,7 @@ def mechanistic_distillation(
         teacher: another with as many outputs and the same activations; depths may differ.
         inputs: law of the inputs.
         order: of the cumulant propagation, 2 or 3.
-        variant: of the propagation, see :class:`~outsample.Cumulants`.
+        variant: of the propagation of order 3, see :class:`~outsample.Cumulants`.
         optimizer: of the student's parameters; Adam with rate 1e-3 unless given.
         steps: after which the iterator ends; without end unless given.
 
@@ -175,8 +183,6 @@ def mechanistic_distillation(
         raise InputError(
             f"{_OWNER}: variant = {variant!r}; expected 'augmented', 'basic' or 'elliptical'"
         )
-    if variant == "elliptical" and order != 3:
-        raise InputError(f"{_OWNER}: variant = 'elliptical' is one of order 3")
     if steps is not None:
         positive_integer(_OWNER, "steps", steps)
     learner, model = NetworkMean(student, inputs), NetworkMean(teacher, inputs)

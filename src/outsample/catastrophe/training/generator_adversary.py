@@ -87,6 +87,8 @@ class GeneratorAdversary(Adversary):
         noise = Gaussian.standard(len(self.shift), self.shift.dtype)
         chain = nn.Sequential(_linear(weight, bias), self._activation())
         hidden = ExactCovariance().estimate(NetworkMean(chain, noise))
+        if hidden.covariance is None:
+            raise TypeError("exact covariance propagation always gives a covariance")
         return partial(self._divergence, hidden.value, hidden.covariance)
 
     def _divergence(self, hidden: Tensor, covariance: Tensor) -> Float64[Tensor, ""]:
