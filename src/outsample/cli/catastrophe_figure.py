@@ -18,6 +18,7 @@ from outsample.cli.catastrophe_study import (
     Found,
     Point,
 )
+from outsample.cli.output import times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def draw(found: CatastropheStudy) -> bytes:
 def _images(axes: "np.ndarray", found: CatastropheStudy) -> None:
     """The mean of the class, and of the inputs that are catastrophes."""
     _image(axes[0], found.law.mean, f"the mean {SEEN}")
-    _image(axes[1], found.typical, f"mean {SEEN} that is called\nan {READ} by {found.margin:g}")
+    _image(axes[1], found.typical, f"mean catastrophe:\ncalled an {READ}, m = {found.margin:g}")
 
 
 def _image(axes: "Axes", pixels: Tensor, title: str) -> None:
@@ -83,16 +84,17 @@ def _curves(axes: "Axes", found: CatastropheStudy) -> None:
             axes, [p.margin for p in seen], [p.plain for p in seen],
             [p.plain_error / p.plain for p in seen], "s", _PLAIN, new, wide=True,
         )  # fmt: skip
+        place, offset = _label_place(points, new)
         axes.annotate(
-            f"{name} training", _label_place(points), (7, 2), textcoords="offset points",
+            f"{name} training", place, offset, textcoords="offset points",
             fontsize=10, weight="bold", color=_INK,
         )  # fmt: skip
     lowest = min(_shown(p.truth) for points in found.curves.values() for p in points) / 30
     sees = 1 / found.plain_samples
     axes.axhspan(lowest, sees, color=_FAINT, alpha=0.16, linewidth=0, zorder=0)
     axes.text(
-        0.012, sees * 0.72, f"below: unseen in {found.plain_samples:,} plain samples",
-        transform=axes.get_yaxis_transform(), va="top", fontsize=9, color=_PLAIN,
+        0.99, lowest * 1.6, f"grey: unseen in {found.plain_samples:,} plain samples",
+        transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=9, color=_PLAIN,
     )  # fmt: skip
     axes.set_yscale("log")
     axes.set_ylim(lowest, 1)
@@ -127,10 +129,12 @@ def _shown(found: Found) -> float:
     return math.exp(found.log_value)
 
 
-def _label_place(points: tuple[Point, ...]) -> tuple[float, float]:
-    """Beside the point two thirds down the curve."""
-    point = points[(2 * len(points)) // 3]
-    return point.margin, _shown(point.tilt)
+def _label_place(
+    points: tuple[Point, ...], last: bool
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A point and an offset from it: beside the curve's end, or above its last third."""
+    point = points[-1] if last else points[(3 * len(points)) // 4]
+    return (point.margin, _shown(point.tilt)), (10, -4) if last else (8, 5)
 
 
 def _arrow(axes: "Axes", found: CatastropheStudy) -> None:
@@ -142,14 +146,9 @@ def _arrow(axes: "Axes", found: CatastropheStudy) -> None:
         arrowprops={"arrowstyle": "->", "color": _INK, "linewidth": 1.4, "shrinkB": 6},
     )  # fmt: skip
     axes.annotate(
-        f"÷ {_rounded(top / bottom)}", (found.margin, math.sqrt(top * bottom)), (-6, 0),
-        textcoords="offset points", fontsize=10, weight="bold", color=_INK, ha="right", va="center",
+        f"÷ {times(top / bottom)}", (found.margin, top**0.35 * bottom**0.65), (7, 0),
+        textcoords="offset points", fontsize=10, weight="bold", color=_INK, va="center",
     )  # fmt: skip
-
-
-def _rounded(factor: float) -> str:
-    """Two digits, in full while that is short."""
-    return f"{float(f'{factor:.2g}'):,.10g}" if factor < 1e7 else f"{factor:.1e}"
 
 
 def _legend(axes: "Axes") -> None:
@@ -161,6 +160,10 @@ def _legend(axes: "Axes") -> None:
             Line2D(
                 [], [], color=_SAMPLED, marker="o", markersize=4.5, linestyle="",
                 label="importance sampling, ± 2 standard errors",
+            ),
+            Line2D(
+                [], [], color=_SAMPLED, marker="^", markersize=4.5, linestyle="",
+                label="subset simulation (right), the same",
             ),
             Line2D(
                 [], [], color=_PLAIN, marker="s", markersize=9, fillstyle="none", linestyle="",
@@ -197,7 +200,7 @@ def _confirmations(axes: "Axes", found: CatastropheStudy) -> None:
     axes.set_yticks(places, [name for _, name in CASES])
     axes.set_ylim(places[-1] - 0.6, 0.0)
     axes.xaxis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
-    _finish(axes, f"P at m = {found.margin:g}, confirmed", "", "")
+    _finish(axes, f"P at m = {found.margin:g}: two samplers confirm", "", "")
 
 
 def _training(axes: "Axes", found: CatastropheStudy) -> None:
@@ -222,7 +225,7 @@ def _training(axes: "Axes", found: CatastropheStudy) -> None:
             )  # fmt: skip
     axes.yaxis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
     old, new = (f"{found.accuracy[name]:.1%}" for name in (BEFORE, AFTER))
-    _finish(axes, "P under the adversary, while it and the network train", "training step", "")
+    _finish(axes, "P under the adversary, while both train", "training step", "")
     axes.text(
         0.98, 0.93, f"test digits named rightly: {old} → {new}", transform=axes.transAxes,
         ha="right", va="top", fontsize=9, color=_INK,

@@ -21,7 +21,7 @@ from outsample.cli.catastrophe_study import (
     Found,
     Point,
 )
-from outsample.cli.output import number, probability, seconds
+from outsample.cli.output import number, probability, seconds, times
 
 #: By how much the probability is to fall.
 _WANTED = 100
@@ -83,8 +83,8 @@ class Report:
             "this machine.",
             f"Mechanistic training, {len(found.steps)} steps in "
             f"{seconds(found.training_seconds)}, made the margin of {found.margin:g} (probability "
-            f"{_value(trained.tilt)}) {_times(falls)} times rarer{short}, by the more cautious of "
-            f"two independent samplers; {_times(fresh)} times under an adversary that starts "
+            f"{_value(trained.tilt)}) {times(falls)} times rarer{short}, by the more cautious of "
+            f"two independent samplers; {times(fresh)} times under an adversary that starts "
             f"afresh against the trained network. Test accuracy: {old:.1%} before, {new:.1%} "
             f"after; {alone:.1%} after the same steps on the task alone.",
             *([f"Training stopped early: {stopped}"] if stopped else []),
@@ -98,7 +98,7 @@ class Report:
                 ("margin", "deduced", "time", "importance sampling", "error", "ratio", "plain"),
                 [_row(point) for point in points],
                 [
-                    "deduced: Tilt(), without samples; ratio: over importance sampling, whose "
+                    "deduced: Tilt(), without samples; time: of the processor, one thread; ratio: over importance sampling, whose "
                     f"standard error is given; plain: {self.found.plain_samples:,} samples"
                     + self._trust(points),
                 ],
@@ -170,13 +170,6 @@ def _value(found: Found) -> str:
 def _with_error(found: Found) -> tuple[str, str]:
     error = found.relative_error
     return _value(found), "–" if error is None or not _seen(found) else f"{error:.0%}"
-
-
-def _times(factor: float) -> str:
-    """Two digits, in full while that is short."""
-    if not math.isfinite(factor):
-        return "unmeasurably many"
-    return f"{float(f'{factor:.2g}'):,.10g}" if factor < 1e7 else f"{factor:.1e}"
 
 
 def _duration(value: float) -> str:

@@ -15,13 +15,13 @@ from outsample.catastrophe import (
     Detector,
     GaussianAdversary,
     SubsetSimulation,
-    TailEstimate,
     Tilt,
     TiltedImportanceSampling,
     TrainingStep,
     argmax,
     mechanistic_training,
 )
+from outsample.catastrophe.estimate import TailEstimator
 from outsample.cli.digits import Digits, accuracy, load_digits, train_network
 from outsample.distributions import Gaussian
 from outsample.errors import NumericalError
@@ -34,8 +34,8 @@ from outsample.sampling.progress import progress
 WIDTHS = (64, 64, 64, 10)
 #: What the image is, and what it must not be called.
 SEEN, READ = 3, 8
-#: The three networks that are looked at.
-BEFORE, TASK_ONLY, AFTER = "before", "same steps, task alone", "after"
+#: The three networks that are looked at; the second takes the same steps on the task alone.
+BEFORE, TASK_ONLY, AFTER = "before", "task alone", "after"
 #: The laws of the input under which the catastrophe's fall is confirmed.
 REFERENCE, TRAINED_AGAINST, FRESH = "Gaussian of the 3s", "training's adversary", "fresh adversary"
 #: What is confirmed: networks under laws.
@@ -95,12 +95,16 @@ class Found:
     relative_error: float | None
     trust: Trust
     reasons: tuple[str, ...]
+    #: Of processor time: on one thread, and little moved by what else the machine does.
     seconds: float
     samples: int | None
 
     @classmethod
-    def of(cls, estimate: TailEstimate) -> "Found":
+    def by(cls, estimator: TailEstimator, problem: CatastropheProbability) -> "Found":
         """What figures and tables need of an estimate."""
+        start = time.process_time()
+        estimate = estimator.estimate(problem)
+        taken = time.process_time() - start
         assert estimate.log_value is not None  # every TailEstimate has one
         error = estimate.relative_error
         return cls(
@@ -108,7 +112,7 @@ class Found:
             None if error is None else float(error),
             estimate.trust,
             estimate.reasons,
-            estimate.cost.seconds,
+            taken,
             estimate.samples,
         )
 
@@ -265,7 +269,7 @@ class Calls(Problem):
 def _curve(
     network: nn.Module, law: Gaussian, margin: float | None, effort: Effort, seed: int
 ) -> tuple[tuple[Point, ...], float]:
-    """Points at rising margins, down to :data:`DEEPEST`; seconds of one plain sample.
+    """Points at rising margins, down to :data:`DEEPEST`; processor time of one plain sample.
 
     ``margin``, if there is one, is among them.
     """
@@ -276,21 +280,23 @@ def _curve(
         if tilts[here].log10 < math.log10(DEEPEST) and here >= (margin or 0.0):
             break
     margins = sorted(tilts)
+    start = time.process_time()
     plain = MonteCarlo(effort.plain, seed=seed).estimate(Calls(network, law, margins))
+    per_sample = (time.process_time() - start) / effort.plain
     assert plain.standard_error is not None  # it has several samples
     points: list[Point] = []
     with progress("sampling", len(margins)) as advance:
         for place, here in enumerate(margins):
             sampler = TiltedImportanceSampling(effort.truth, 1000 * seed + place, _INFLATION)
-            truth = sampler.estimate(CatastropheProbability(network, law, called(here)))
+            truth = Found.by(sampler, CatastropheProbability(network, law, called(here)))
             share, error = float(plain.value[place]), float(plain.standard_error[place])
-            points.append(Point(here, tilts[here], Found.of(truth), share, error))
+            points.append(Point(here, tilts[here], truth, share, error))
             advance(1)
-    return tuple(points), plain.cost.seconds / effort.plain
+    return tuple(points), per_sample
 
 
 def _tilt(network: nn.Module, law: Gaussian, margin: float) -> Found:
-    return Found.of(Tilt().estimate(CatastropheProbability(network, law, called(margin))))
+    return Found.by(Tilt(), CatastropheProbability(network, law, called(margin)))
 
 
 def _trained_away(
@@ -301,10 +307,10 @@ def _trained_away(
     effort: Effort,
     seed: int,
 ) -> tuple[nn.Sequential, tuple[TrainingStep, ...], float]:
-    """A copy trained mechanistically, what each step found, and seconds; moves the adversary."""
+    """A copy trained mechanistically, what each step found, and processor time; moves the adversary."""
     model = copy.deepcopy(network).requires_grad_(True)
     optimizer, schedule = _optimizer(model, effort.steps)
-    start = time.perf_counter()
+    start = time.process_time()
     loop = mechanistic_training(
         model,
         lambda step: _loss(model, digits, seed, step),
@@ -329,7 +335,7 @@ def _trained_away(
             advance(1)
     if math.isnan(steps[0].task_loss):
         raise NumericalError(f"training the catastrophe away failed: {steps[0].stopped}")
-    return model.requires_grad_(False), tuple(steps), time.perf_counter() - start
+    return model.requires_grad_(False), tuple(steps), time.process_time() - start
 
 
 def _trained_on(network: nn.Sequential, digits: Digits, effort: Effort, seed: int) -> nn.Sequential:
@@ -385,8 +391,8 @@ def _confirm(
             problem = CatastropheProbability(networks[name], laws[law], called(margin))
             other = TiltedImportanceSampling(effort.importance, own, _OTHER_INFLATION)
             subset = SubsetSimulation(effort.subset, own)
-            estimates = [one.estimate(problem) for one in (Tilt(), other, subset)]
-            found.append(Confirmation(law, name, *map(Found.of, estimates)))
+            estimates = [Found.by(one, problem) for one in (Tilt(), other, subset)]
+            found.append(Confirmation(law, name, *estimates))
             advance(1)
     return tuple(found)
 

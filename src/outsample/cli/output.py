@@ -229,6 +229,13 @@ def probability(log10: float) -> str:
     return f"1.0e{whole + 1:+03d}" if size == "10.0" else f"{size}e{whole:+03d}"
 
 
+def times(factor: float) -> str:
+    """A factor with two digits, in full while that is short."""
+    if not math.isfinite(factor):
+        return "–"
+    return f"{float(f'{factor:.2g}'):,.10g}" if factor < 1e7 else f"{factor:.1e}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table; a dash for None."""
     return "–" if value is None else f"{value:.{digits}g}"
