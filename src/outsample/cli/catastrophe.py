@@ -108,8 +108,10 @@ def demo(
             from outsample.cli.catastrophe_figure import draw
 
             note("drawing …")
-            footer = f"outsample catastrophe demo --seed {seed}{' --quick' * quick}, one thread"
-            _write(output, draw(found), report.page(draw(found), footer), out)
+            command = f"outsample catastrophe demo --seed {seed}{' --quick' * quick}"
+            footer = f"{command}; times are the processor's, on one thread"
+            figure = draw(found)
+            _write(output, figure, report.page(figure, footer), out)
 
 
 def _write(folder: Path, figure: bytes, page: str, out: Output) -> None:
@@ -187,7 +189,7 @@ def estimate(
             "model": str(model),
             "problem": problem.describe(),
             "detector": repr(event),
-            "estimates": {name: one.to_dict() for name, one in found.items()},
+            "estimates": {name: _to_dict(one) for name, one in found.items()},
         }
         out.text(f"{model}: {problem.describe()}")
         out.table(
@@ -197,6 +199,11 @@ def estimate(
         for name, one in found.items():
             if one.reasons:
                 out.text(f"{name}: {'; '.join(one.reasons)}")
+
+
+def _to_dict(found: "TailEstimate") -> dict[str, Any]:
+    error = None if found.relative_error is None else float(found.relative_error)
+    return {**found.to_dict(), "relative_error": error, "samples": found.samples}
 
 
 def _cells(found: "TailEstimate") -> tuple[str, ...]:

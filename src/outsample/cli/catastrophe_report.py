@@ -98,7 +98,8 @@ class Report:
                 ("margin", "deduced", "time", "importance sampling", "error", "ratio", "plain"),
                 [_row(point) for point in points],
                 [
-                    "deduced: Tilt(), without samples; time: of the processor, one thread; ratio: over importance sampling, whose "
+                    "deduced: Tilt(), without samples; time: of the processor, one thread; ratio: "
+                    "over importance sampling, whose "
                     f"standard error is given; plain: {self.found.plain_samples:,} samples"
                     + self._trust(points),
                 ],

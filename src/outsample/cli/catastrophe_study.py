@@ -307,7 +307,7 @@ def _trained_away(
     effort: Effort,
     seed: int,
 ) -> tuple[nn.Sequential, tuple[TrainingStep, ...], float]:
-    """A copy trained mechanistically, what each step found, and processor time; moves the adversary."""
+    """A copy trained mechanistically, its steps, and processor time; moves the adversary."""
     model = copy.deepcopy(network).requires_grad_(True)
     optimizer, schedule = _optimizer(model, effort.steps)
     start = time.process_time()
