@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from outsample.cli import (
+    catastrophe,
     cnf,
     compare,
     demo,
@@ -41,6 +42,7 @@ app.command("halfspaces")(halfspaces.halfspaces)
 app.command("msp")(msp.msp)
 app.command("permanent")(permanent.permanent)
 app.command("report")(report.report)
+app.add_typer(catastrophe.app, name="catastrophe")
 app.add_typer(whestbench.app, name="whestbench")
 
 

@@ -1,7 +1,5 @@
 """``outsample demo``: a network trained on digits, estimated, sampled, and compared."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +11,14 @@ from outsample.cli.output import (
     FormatOption,
     JsonOption,
     Output,
+    make_folder,
     note,
     number,
+    one_thread,
     require_figure,
     seconds,
     session,
 )
-from outsample.errors import InputError
 
 if TYPE_CHECKING:
     from torch.nn import Sequential
@@ -65,11 +64,11 @@ def demo(
     """
     with session("demo", form, as_json) as out:
         if output is not None:
-            _make(output)
+            make_folder(output)
             require_figure(output / "digits.png")
         from outsample.cli import digits as d
 
-        with _one_thread():
+        with one_thread():
             note("training a network on scikit-learn's digits …")
             data = d.load_digits(seed)
             network = d.train_network(data, seed, epochs=5 if quick else 40)
@@ -97,19 +96,6 @@ def demo(
             out.text(_caption(found))
         if output is not None:
             _write(output, heading, studies, out)
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """On a busy machine, threads that wait for each other make every time meaningless."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _studies(network: "Sequential", data: "Digits", seed: int, quick: bool) -> "dict[str, Study]":
@@ -185,13 +171,6 @@ def _to_dict(title: str, found: "Study") -> dict[str, Any]:
         "matched_cost": found.matched_cost,
         "plain_cost": found.plain_cost,
     }
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
 
 
 def _write(folder: Path, heading: str, studies: "dict[str, Study]", out: Output) -> None:

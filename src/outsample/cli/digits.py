@@ -1,7 +1,7 @@
 """A small network trained on scikit-learn's digits, and random inputs to ask it about."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,18 +41,23 @@ def load_digits(seed: int = 0) -> Digits:
     return Digits(images[train], labels[train], images[test], labels[test])
 
 
-def train_network(digits: Digits, seed: int = 0, epochs: int = 40) -> nn.Sequential:
-    """A ReLU network of :data:`WIDTHS`, trained by AdamW on cross-entropy; takes seconds.
+def train_network(
+    digits: Digits, seed: int = 0, epochs: int = 40, widths: Sequence[int] = WIDTHS
+) -> nn.Sequential:
+    """A ReLU network, trained by AdamW on cross-entropy; takes seconds.
 
-    Equal seeds give equal networks on one machine.  Its parameters want no gradients.
+    Equal seeds give equal networks on one machine.  Its parameters have the images' dtype and
+    want no gradients.
     """
     generator = torch.Generator().manual_seed(seed)
+    dtype = digits.images.dtype
     layers: list[nn.Module] = []
-    for taken, given in pairwise(WIDTHS):
+    for taken, given in pairwise(widths):
         # Made on "meta", because nn.Linear would initialise itself from the global generator.
         linear = nn.Linear(taken, given, device="meta")
-        weight = torch.randn(given, taken, generator=generator) * math.sqrt(2 / taken)
-        linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(given))
+        weight = torch.randn(given, taken, generator=generator, dtype=dtype) * math.sqrt(2 / taken)
+        bias = torch.zeros(given, dtype=dtype)
+        linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
         layers += [linear, nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)

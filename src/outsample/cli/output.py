@@ -94,7 +94,7 @@ class Output:
 
     def _print_results(self) -> None:
         if self.format is Format.JSON:
-            print(json.dumps(_finite(self.document), indent=2, allow_nan=False))
+            print(json.dumps(finite(self.document), indent=2, allow_nan=False))
             return
         from rich.console import Console
 
@@ -184,6 +184,58 @@ def require_figure(path: Path | None) -> None:
     require_folder(path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write results to, before any work.
+
+    Raises:
+        InputError: if that cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+
+
+def finite(value: Any) -> Any:
+    """The same with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in cast(dict[str, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in cast(list[Any], value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """On a busy machine, threads that wait for each other make every time meaningless."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def probability(log10: float) -> str:
+    """A probability from its decimal logarithm, however small, for a table."""
+    if not math.isfinite(log10):
+        return "0" if log10 < 0 else "–"
+    whole = math.floor(log10)
+    size = f"{10 ** (log10 - whole):.1f}"
+    return f"1.0e{whole + 1:+03d}" if size == "10.0" else f"{size}e{whole:+03d}"
+
+
+def times(factor: float) -> str:
+    """A factor with two digits, in full while that is short."""
+    if not math.isfinite(factor):
+        return "–"
+    return f"{float(f'{factor:.2g}'):,.10g}" if factor < 1e7 else f"{factor:.1e}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table; a dash for None."""
     return "–" if value is None else f"{value:.{digits}g}"
@@ -196,17 +248,6 @@ def seconds(value: float | None) -> str:
     if value < 1e-3:
         return f"{value * 1e6:.3g} µs"
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for NaN and infinities, which JSON does not have."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in cast(dict[str, Any], value).items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in cast(list[Any], value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _show_warning(
