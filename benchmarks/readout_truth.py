@@ -1,0 +1,40 @@
+"""Sampled truths for ``readout.py``: run it first, in the background; it resumes where it stopped."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from common import machine
+from readout_nets import CASES, truths
+
+RESULTS = Path("benchmarks/results/readout_truth.json")
+#: Networks and antithetic pairs of each case.
+SIZES = {
+    "relu 16x1024": (5, 5 * 10**6),
+    "relu 32x4096": (3, 10**6),
+    "gelu 16x1024": (5, 10**6),
+    "tanh 16x1024": (5, 10**6),
+    "erf 16x1024": (5, 10**6),
+    "digits 16x1024": (5, 10**6),
+    "digits 32x1024": (5, 10**6),
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine()}
+    for name in sys.argv[1:] or SIZES:
+        seeds, pairs = SIZES[name]
+        done = known.setdefault(name, {"pairs": pairs, "networks": []})["networks"]
+        for seed in range(len(done), seeds):
+            names, problem = CASES[name].problem(seed)
+            start = time.perf_counter()
+            rows = dict(zip(names, truths(problem, pairs, seed), strict=True))
+            done.append({"seconds": time.perf_counter() - start, "readouts": rows})
+            RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
