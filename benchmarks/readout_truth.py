@@ -1,4 +1,4 @@
-"""Sampled truths for ``readout.py``: run it first, in the background; it resumes where it stopped."""
+"""Sampled truths for ``readout.py``: run it first; it resumes where it stopped."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+
 from common import machine
 from readout_nets import CASES, truths
 

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from outsample.errors import InputError, OutsampleWarning, UnsupportedProblem, warn
+from outsample.errors import InputError, UnsupportedProblem
 from outsample.estimator import Estimator, Explanation, Trust, worst_trust
 from outsample.problem import Problem
+from outsample.readout.advice import advice_for
 from outsample.readout.conditioning import Conditional, condition
 from outsample.readout.edgeworth import edgeworth, in_range
 from outsample.readout.estimate import ReadoutEstimate
@@ -27,6 +28,9 @@ _NARROW = 1e-8
 _NEGATIVE = -1e-3
 #: Changes on halving the nodes, against the spread of σ(f), that lower the trust.
 _DOUBT, _WORSE = 0.01, 0.1
+
+#: Average size of the conditional cumulants, in units of the whole deviation, likewise.
+_SKEWED, _HEAVY = 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,10 @@ class ConditionedReadout(Estimator):
     Example:
         >>> import torch
         >>> from outsample.readout import TwoLayer
-        >>> weight = torch.eye(4, dtype=torch.float64)
-        >>> problem = TwoLayer(weight, torch.ones(4, dtype=torch.float64), "square").tail(10.0)
-        >>> round(ConditionedReadout().estimate(problem).value.item(), 4)  # chi-squared: 0.0404
-        0.0404
+        >>> weight = torch.eye(16, dtype=torch.float64)
+        >>> problem = TwoLayer(weight, torch.ones(16, dtype=torch.float64), "square").tail(20.0)
+        >>> round(ConditionedReadout().estimate(problem).value.item(), 2)  # chi-squared: 0.2202
+        0.22
     """
 
     directions: int = 2
@@ -144,23 +148,6 @@ class _Found:
     figures: dict[str, float]
 
 
-def advice_for(
-    problem: TwoLayer, explanation: Explanation | None, degree: int, directions: int
-) -> tuple[HermiteTensors, str]:
-    """The explanation if it passes the audit, else tensors built here; and which it was."""
-    used = "none"
-    if isinstance(explanation, HermiteTensors):
-        complaint = explanation.audit(problem)
-        if complaint is None:
-            return explanation, "used"
-        used = f"refused: {complaint}"
-        warn(
-            f"the Hermite tensors given do not fit the network: {complaint}; built anew",
-            OutsampleWarning,
-        )
-    return HermiteTensors.of(problem, degree, directions), used
-
-
 def _one(
     net: Whitened,
     output: Output,
@@ -199,6 +186,8 @@ def _one(
         "missing_variance": missing / variance,
         "least_variance": float(law.variance.min()) / variance,
         "largest_share": float(shares[0]) if len(shares) else 0.0,
+        "rest_third": law.average(law.third.abs()) / variance**1.5,
+        "rest_fourth": law.average(law.fourth.abs()) / variance**2,
         "from_edgeworth": float(raw) - plain,
         "clipped": float(raw - value),
     }
@@ -211,6 +200,8 @@ _FIGURES = (
     "missing_variance",
     "least_variance",
     "largest_share",
+    "rest_third",
+    "rest_fourth",
     "from_edgeworth",
     "clipped",
 )
@@ -261,6 +252,13 @@ def _judge(
         reasons.append(
             f"half the nodes change the value by {change:.2g}, {change / max(spread, 1e-300):.1%} "
             "of the standard deviation of σ(f); take more nodes"
+        )
+    if figures["rest_third"] > _SKEWED or figures["rest_fourth"] > _HEAVY:
+        trust = worst_trust(trust, "low_confidence")
+        reasons.append(
+            "what is left across the directions is far from normal (third and fourth cumulant "
+            f"{figures['rest_third']:.2g} and {figures['rest_fourth']:.2g} in units of f's standard "
+            "deviation); take directions = 3"
         )
     if directions == 0 and figures["largest_share"] > 0.35:
         trust = worst_trust(trust, "low_confidence")

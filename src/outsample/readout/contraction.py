@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any
 
 import opt_einsum
@@ -42,7 +42,7 @@ class Series:
     def increments(self) -> list[float]:
         """What each degree added, lowest first."""
         values = [self.partial[d] for d in sorted(self.partial)]
-        return [values[0], *(b - a for a, b in zip(values, values[1:], strict=False))]
+        return [values[0], *(b - a for a, b in pairwise(values))]
 
     def settled(self) -> tuple[int, float]:
         """The degree with the smallest increment, stopping where they grow, and its value.

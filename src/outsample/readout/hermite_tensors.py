@@ -300,6 +300,24 @@ class HermiteTensors(Explanation):
         return None
 
 
+def second_from_tensors(packed: list[Tensor], n: int) -> SecondOrder:
+    """Variance and gradient covariance of the degrees that are there: less than the whole.
+
+    N = Σ_{d ≥ 2} T_d · T_d / (d - 1)!, contracted in all indices but one.
+    """
+    k = len(packed[0])
+    variance = packed[0].new_zeros(k)
+    steep = packed[0].new_zeros(k, n, n)
+    for d, tensor in enumerate(packed[1:], 1):
+        if not tensor.shape[1]:
+            continue
+        variance += norm_squared(tensor, n, d) / math.factorial(d)
+        for i in range(k if d > 1 else 0):
+            rows = unpack(tensor[i], n, d).reshape(n, -1)
+            steep[i] += rows @ rows.T / math.factorial(d - 1)
+    return SecondOrder(variance, steep)
+
+
 def first_two(tensors: Tensors, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """T_1 and T_2, zeros where they are absent."""
     some = next(iter(tensors.full.values()))

@@ -52,7 +52,7 @@ class Whitened:
         return self.directions * self.lengths[:, None]
 
     def sums(self, z: Float[Tensor, "batch n"]) -> Float[Tensor, "batch k"]:
-        """f at the rows of ``z``, shape (batch, k)."""
+        """The readouts at the rows of ``z``, shape (batch, k)."""
         hidden = self.activation(torch.addmm(self.means, z, self.weights.T))
         return torch.addmm(self.shifts, hidden, self.readouts.T)
 
@@ -186,7 +186,7 @@ class TwoLayer(Problem):
     def __call__(self, x: Float[Tensor, "batch n"]) -> Float[Tensor, "batch *k"]:
         """σ(f) at the rows of ``x``."""
         hidden = self.activation(torch.nn.functional.linear(x, self.weight, self.bias))
-        return self.output(hidden @ self.readout.mT + self.readout_bias)
+        return self.output(nn.functional.linear(hidden, self.readout) + self.readout_bias)
 
     def with_output(self, output: Output | Built | Callable[[Tensor], Tensor]) -> "TwoLayer":
         """The same network with another output function."""

@@ -78,7 +78,7 @@ def powers(rows: Float[Tensor, "m n"], degree: int) -> Float[Tensor, "m entries"
 def sum_of_powers(
     rows: Float[Tensor, "m n"], weights: Float[Tensor, "k m"], degree: int
 ) -> Float[Tensor, "k entries"]:
-    """Packed Σ_j weights[·, j] rows_j^{⊗degree}: one product of matrices of half the degree each."""
+    """Packed Σ_j weights[·, j] rows_j^{⊗degree}: one product of two matrices of half the degree."""
     low = degree // 2
     if low == 0:
         return weights @ powers(rows, degree)
