@@ -140,11 +140,10 @@ def descend(activation, weight, draw, labels, steps=_STEPS) -> Tensor:
     """Stochastic gradient descent on the squared error from zero, shape (m, k)."""
     hidden = activation(torch.cat([draw() for _ in range(32)]) @ weight.T)
     rate = 0.4 / float(torch.linalg.matrix_norm(hidden, 2)) ** 2 * len(hidden)
-    v = None
+    v = torch.zeros(len(weight), labels(draw()).shape[1], dtype=F64)
     for _ in range(steps):
         x = draw()
         hidden, y = activation(x @ weight.T), labels(x)
-        v = torch.zeros(len(weight), y.shape[1], dtype=F64) if v is None else v
         v -= rate / len(x) * (hidden.T @ (hidden @ v - y))
     return v
 

@@ -1,4 +1,7 @@
-"""Sampled truths for ``readout.py``: run it first; it resumes where it stopped."""
+"""Sampled truths for ``readout.py``: run it first; it resumes where it stopped.
+
+``python benchmarks/readout_truth.py [--one] [CASE …]``; with ``--one`` it stops after a network.
+"""
 
 import json
 import sys
@@ -13,8 +16,8 @@ from readout_nets import CASES, truths
 RESULTS = Path("benchmarks/results/readout_truth.json")
 #: Networks and antithetic pairs of each case.
 SIZES = {
-    "relu 16x1024": (5, 5 * 10**6),
-    "relu 32x4096": (3, 10**6),
+    "relu 16x1024": (5, 3 * 10**6),
+    "relu 32x4096": (3, 5 * 10**5),
     "gelu 16x1024": (5, 10**6),
     "tanh 16x1024": (5, 10**6),
     "erf 16x1024": (5, 10**6),
@@ -26,7 +29,8 @@ SIZES = {
 def main() -> None:
     torch.set_num_threads(1)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine()}
-    for name in sys.argv[1:] or SIZES:
+    names = [name for name in sys.argv[1:] if name != "--one"]
+    for name in names or SIZES:
         seeds, pairs = SIZES[name]
         done = known.setdefault(name, {"pairs": pairs, "networks": []})["networks"]
         for seed in range(len(done), seeds):
@@ -35,6 +39,8 @@ def main() -> None:
             rows = dict(zip(names, truths(problem, pairs, seed), strict=True))
             done.append({"seconds": time.perf_counter() - start, "readouts": rows})
             RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+            if "--one" in sys.argv:
+                return
 
 
 if __name__ == "__main__":

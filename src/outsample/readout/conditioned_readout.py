@@ -15,7 +15,7 @@ from outsample.readout.advice import advice_for
 from outsample.readout.conditioning import Conditional, condition
 from outsample.readout.edgeworth import edgeworth, in_range
 from outsample.readout.estimate import ReadoutEstimate
-from outsample.readout.hermite_tensors import HermiteTensors
+from outsample.readout.hermite_tensors import MISMATCH, HermiteTensors
 from outsample.readout.kernels import second_order
 from outsample.readout.outputs import Output
 from outsample.readout.problem import TwoLayer, Whitened
@@ -52,6 +52,8 @@ class ConditionedReadout(Estimator):
         directions: how many, 0 to 3; two are recommended.
         nodes: per direction, even; by default 24 where σ is continuous, 40 where it jumps.
         degree: highest degree of the tensors that correct the cumulants, at least 2.
+        mismatch: advice may differ by this much, relatively, from the network: raise it for
+            tensors that a :class:`HermiteStream` learned.
 
     Raises:
         InputError: for settings out of range.
@@ -68,6 +70,7 @@ class ConditionedReadout(Estimator):
     directions: int = 2
     nodes: int | None = None
     degree: int = 4
+    mismatch: float = MISMATCH
 
     mechanistic: ClassVar[bool] = True
     explanations: ClassVar[tuple[type[Explanation], ...]] = (HermiteTensors,)
@@ -86,6 +89,10 @@ class ConditionedReadout(Estimator):
             )
         if type(self.degree) is not int or not 2 <= self.degree <= 8:
             raise InputError(f"ConditionedReadout: degree = {self.degree!r}; expected 2 to 8")
+        if not 0 < self.mismatch < math.inf:
+            raise InputError(
+                f"ConditionedReadout: mismatch = {self.mismatch!r}; expected a finite number > 0"
+            )
 
     @classmethod
     def at(cls, epsilon: float, problem: Problem) -> Self:
@@ -114,17 +121,18 @@ class ConditionedReadout(Estimator):
             raise TypeError("accepts() lets only two-layer networks in")
         net = problem.whitened()
         count = min(self.directions, net.size[0])
-        advice, used = advice_for(problem, explanation, self.degree, count)
+        advice, used = advice_for(problem, explanation, self.degree, count, self.mismatch)
         nodes = self.nodes or (_SMOOTH if problem.output.continuous else _JUMP)
         found = [
             _one(net, problem.output, advice, i, count, nodes, self.degree)
             for i in range(len(net.readouts))
         ]
         values = torch.stack([f.value for f in found])
+        grades: list[Trust] = [f.trust for f in found]
         reasons = tuple(dict.fromkeys(reason for f in found for reason in f.reasons))
         return ReadoutEstimate(
             value=values.to(problem.weight).reshape(problem.output_shape),
-            trust=worst_trust(*(f.trust for f in found)),
+            trust=worst_trust(*grades),
             reasons=reasons,
             cumulants=net.readouts.new_tensor([f.cumulants for f in found]),
             diagnostics={
@@ -176,8 +184,8 @@ def _one(
     if directions:
         change = float(raw - estimate(nodes // 2)[1])
     cumulants = law.total()
-    four = torch.tensor(cumulants, dtype=raw.dtype)[:, None]
-    plain = float(edgeworth(output, *four)[0])
+    first, second, third, fourth = torch.tensor(cumulants, dtype=raw.dtype)[:, None]
+    plain = float(edgeworth(output, first, second, third, fourth)[0])
     spread = _spread(output, law, float(raw))
     value = in_range(output, raw)
     shares = advice.shares[readout]
@@ -257,8 +265,8 @@ def _judge(
         trust = worst_trust(trust, "low_confidence")
         reasons.append(
             "what is left across the directions is far from normal (third and fourth cumulant "
-            f"{figures['rest_third']:.2g} and {figures['rest_fourth']:.2g} in units of f's standard "
-            "deviation); take directions = 3"
+            f"{figures['rest_third']:.2g} and {figures['rest_fourth']:.2g} in units of the "
+            "standard deviation of f); take directions = 3"
         )
     if directions == 0 and figures["largest_share"] > 0.35:
         trust = worst_trust(trust, "low_confidence")

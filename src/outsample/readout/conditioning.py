@@ -140,5 +140,5 @@ def _moments(
     if rest:
         first, second = places(rest, 2).T
         index[first, second] = index[second, first] = torch.arange(len(first))
-    full = packed[:, index.reshape(-1)].reshape(-1, rest, rest)
+    full = packed[:, index.reshape(-1)].reshape(len(packed), rest, rest)
     return torch.cat(means), torch.cat(linears), full

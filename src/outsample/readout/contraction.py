@@ -42,7 +42,7 @@ class Series:
     def increments(self) -> list[float]:
         """What each degree added, lowest first."""
         values = [self.partial[d] for d in sorted(self.partial)]
-        return [values[0], *(b - a for a, b in pairwise(values))]
+        return [*values[:1], *(b - a for a, b in pairwise(values))]
 
     def settled(self) -> tuple[int, float]:
         """The degree with the smallest increment, stopping where they grow, and its value.
@@ -50,6 +50,8 @@ class Series:
         The series is in general asymptotic only: terms that grow make it worse.
         """
         degrees = sorted(self.partial)
+        if not degrees:
+            return 0, 0.0
         best = degrees[0]
         last = math.inf
         for degree, increment in zip(degrees[1:], self.increments[1:], strict=True):

@@ -261,10 +261,15 @@ class HermiteTensors(Explanation):
         added = [cumulant(small, r).value - float(quadratic_cumulant(b, h, r)) for r in (3, 4)]
         return self.variance.new_tensor(added)
 
-    def audit(self, problem: TwoLayer) -> str | None:
+    def audit(self, problem: TwoLayer, mismatch: float = MISMATCH) -> str | None:
         """Compare with the network at a few vectors, at the cost of as many evaluations.
 
-        Returns None if they agree to 1e-6, else what does not.
+        Args:
+            problem: the network that the advice is said to be about.
+            mismatch: relative differences up to this are let pass.
+
+        Returns:
+            None if they agree, else what does not.
         """
         net = problem.whitened()
         n = net.size[0]
@@ -290,12 +295,12 @@ class HermiteTensors(Explanation):
             if packed.shape[1]:
                 said = apply_to_rows(packed, probes, d)
             # Cancellation counts: what is small against its terms is compared with those.
-            terms = 1e-6 * (scale + size[:, None]) + 1e-300
+            terms = 1e-3 * mismatch**0.5 * (scale + size[:, None]) + 1e-300
             gap = ((said - found).abs() / (found.abs() + terms)).max()
-            if not float(gap) <= MISMATCH:
+            if not float(gap) <= mismatch:
                 return f"the tensor of degree {d} differs by a factor 1 ± {float(gap):.1e}"
         least = self.explained().sum(1)
-        if bool((self.variance < least * (1 - MISMATCH) - 1e-300).any()):
+        if bool((self.variance < least * (1 - mismatch) - 1e-300).any()):
             return "the variance is less than what the tensors explain"
         return None
 

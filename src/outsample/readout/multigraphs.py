@@ -127,4 +127,4 @@ def _connected(tables: NDArray[np.int64], order: int) -> NDArray[np.bool_]:
             joined = (tables[:, e] > 0) & (reached[:, i] | reached[:, j])
             reached[:, i] |= joined
             reached[:, j] |= joined
-    return reached.all(1)
+    return np.asarray(reached.all(1))

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from jaxtyping import Float
@@ -83,7 +83,8 @@ class TwoLayer(Problem):
         tensor(0.7979, dtype=torch.float64)
     """
 
-    inputs: Gaussian
+    #: Law of the inputs.
+    law: Gaussian
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class TwoLayer(Problem):
             from_name(activation) if isinstance(activation, str) else activation
         )
         self.output: Output = as_output(output)
-        self.inputs = law.to(w.dtype, w.device)
+        self.inputs = self.law = law.to(w.dtype, w.device)
         self.output_shape = tuple(v.shape[:-1])
         self._check_output()
 
@@ -162,14 +163,13 @@ class TwoLayer(Problem):
         width = 1 if first is None or first.dim() != 2 else first.shape[1]
         law = inputs if inputs is not None else Gaussian.standard(width)
         steps = NetworkMean(module, law).graph().steps
-        if len(steps) != 3 or not isinstance(steps[0], Affine) or not isinstance(steps[2], Affine):
+        kinds = [isinstance(step, Affine) for step in steps]
+        if kinds != [True, False, True]:
             raise UnsupportedProblem(
                 f"{_OWNER}.from_module: the module has {len(steps)} steps; expected a linear map, "
                 "an activation and a linear map"
             )
-        hidden, activation, last = steps
-        if isinstance(activation, Affine):
-            raise UnsupportedProblem(f"{_OWNER}.from_module: the module has no activation")
+        hidden, activation, last = cast(tuple[Affine, Activation, Affine], steps)
         one = last.weight.shape[0] == 1
         readout = last.weight.detach()
         shift = readout.new_zeros(len(readout)) if last.bias is None else last.bias.detach()
@@ -197,7 +197,7 @@ class TwoLayer(Problem):
             output,
             bias=self.bias,
             readout_bias=self.readout_bias,
-            inputs=self.inputs,
+            inputs=self.law,
         )
 
     def tail(self, level: float) -> "TwoLayer":
@@ -213,7 +213,7 @@ class TwoLayer(Problem):
     def whitened(self) -> Whitened:
         """The network as a function of z ~ N(0, I) where x = mean + F z; float64, no gradient."""
         with torch.no_grad():
-            w, law = self.weight.detach().double(), self.inputs
+            w, law = self.weight.detach().double(), self.law
             means = w @ law.mean.detach().double()
             if self.bias is not None:
                 means = means + self.bias.detach().double()

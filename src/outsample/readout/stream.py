@@ -50,8 +50,8 @@ class HermiteStream:
         if type(optimizer) is not torch.optim.SGD:
             raise UnsupportedProblem(
                 f"HermiteStream: the optimiser is {type(optimizer).__name__}; expected "
-                "torch.optim.SGD, whose steps are linear in the gradients; explain the network when "
-                "training ends instead"
+                "torch.optim.SGD, whose steps are linear in the gradients; explain the network "
+                "when training ends instead"
             )
         problem = TwoLayer.from_module(module, inputs)
         net = problem.whitened()
@@ -71,7 +71,7 @@ class HermiteStream:
         if not any(last.weight is q for q in moved):
             raise InputError("HermiteStream: the optimiser does not move the readout")
         self._module, self._last, self._optimizer = module, last, optimizer
-        self._net, self._inputs, self._form = net, problem.inputs, form
+        self._net, self._inputs, self._form = net, problem.law, form
         self._parameters = problem.parameters
         n = net.size[0]
         e = hermite_coefficients(net.activation, net.means, net.lengths, max(degree, EXACT))
@@ -278,10 +278,7 @@ class HermiteStream:
         for p in set(orders):
             chosen = [i for i, q in enumerate(orders) if q == p]
             stacked = torch.stack([factors[i] for i in chosen])
-            if p < 4:
-                rows = stacked @ powers(z, p)
-            else:
-                rows = sum_of_powers(z, stacked, p)
+            rows = stacked @ powers(z, p) if p < 4 else sum_of_powers(z, stacked, p)
             found |= dict(zip(chosen, rows, strict=True))
         return torch.cat([found[i] for i in range(len(orders))])
 
@@ -303,9 +300,9 @@ class HermiteStream:
                 found[d] += sum_of_powers(net.directions, (readout * self._e[d])[None], d)[0]
         if 0 not in found:
             found[0] = torch.zeros(1, dtype=torch.float64)
-        bias = self._last.bias
-        if bias is not None:
-            found[0] += float(bias.detach().double())
+        for name, bias in self._last.named_parameters():
+            if name == "bias":
+                found[0] += float(bias.detach().double())
         highest = max(1, *self._degrees)
         empty = torch.zeros(1, 0, dtype=torch.float64)
         packed = [found[d][None] if d in found else empty for d in range(highest + 1)]

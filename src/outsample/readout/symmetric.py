@@ -110,5 +110,5 @@ def apply_to_rows(
 def transform(full: Float[Tensor, "*full"], basis: Float[Tensor, "n r"]) -> Float[Tensor, "*small"]:
     """The tensor with every index contracted with ``basis``, shape (r,) * degree."""
     for _ in range(full.dim()):
-        full = torch.tensordot(full, basis, dims=([0], [0]))
+        full = full.movedim(0, -1) @ basis
     return full

@@ -175,7 +175,8 @@ class TensorNetworkCumulants(Estimator):
         if self.readout == "maximum_entropy":
             return maximum_entropy(output, cumulants)
         if self.readout == "edgeworth":
-            return edgeworth(output, *torch.tensor(cumulants, dtype=torch.float64)[:, None])
+            mean, variance, third, fourth = torch.tensor(cumulants, dtype=torch.float64)[:, None]
+            return edgeworth(output, mean, variance, third, fourth)
         linear, matrix = first_two(advice.full(readout), advice.inputs)
         law = QuadraticLaw.of(cumulants[0], cumulants[1], linear, matrix)
         if self.readout == "lugannani_rice" and isinstance(output, Threshold):

@@ -86,16 +86,13 @@ class WideLimit:
                 * (_odd(k) / math.prod(n - 1 + 2 * i for i in range(k)))
                 for k in range(d // 2 + 1)
             ]
-            for l in range(d // 2 + 1):
-                parts.append((d, l))
-                rows.append(
-                    torch.stack(
-                        [
-                            math.comb(d, 2 * k) * math.comb(k, l) * (-1) ** (k - l) * moments[k]
-                            for k in range(l, d // 2 + 1)
-                        ]
-                    ).sum(0)
-                )
+            for eyes in range(d // 2 + 1):
+                terms = [
+                    math.comb(d, 2 * k) * math.comb(k, eyes) * (-1) ** (k - eyes) * moments[k]
+                    for k in range(eyes, d // 2 + 1)
+                ]
+                parts.append((d, eyes))
+                rows.append(torch.stack(terms).sum(0))
         return cls(radii, torch.stack(rows), tuple(parts))
 
     def at(self, radius: Float[Tensor, " t"]) -> Float[Tensor, "parts t"]:
