@@ -59,6 +59,15 @@ from outsample.products import (
     SatisfyingFraction,
     SequentialImportanceSampling,
 )
+from outsample.readout import (
+    ConditionedReadout,
+    HermiteExplainer,
+    HermiteStream,
+    HermiteTensors,
+    ReadoutEstimate,
+    TensorNetworkCumulants,
+    TwoLayer,
+)
 from outsample.sampling import MonteCarlo, QuasiMonteCarlo, SampledEstimate
 from outsample.tower import CumulantTower
 
@@ -70,6 +79,7 @@ __all__ = [
     "BudgetError",
     "CommonDirection",
     "Comparison",
+    "ConditionedReadout",
     "CorrelationExplainer",
     "Cost",
     "CovariancePattern",
@@ -95,6 +105,9 @@ __all__ = [
     "Genz",
     "HalfspaceEstimate",
     "HalfspaceIntersection",
+    "HermiteExplainer",
+    "HermiteStream",
+    "HermiteTensors",
     "InputError",
     "MeanPropagation",
     "MonteCarlo",
@@ -113,6 +126,7 @@ __all__ = [
     "Projection",
     "QuasiMonteCarlo",
     "RandomnessError",
+    "ReadoutEstimate",
     "SampledEstimate",
     "SampledPermanent",
     "SatisfyingEstimate",
@@ -121,6 +135,8 @@ __all__ = [
     "Sphere",
     "Store",
     "Study",
+    "TensorNetworkCumulants",
+    "TwoLayer",
     "UnsupportedProblem",
     "__version__",
     "check_principle",

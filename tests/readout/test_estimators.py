@@ -30,6 +30,8 @@ def plane(dtype: torch.dtype, activation: str = "tanh") -> TwoLayer:
 
 
 class ReadoutBattery(EstimatorBattery):
+    estimator: ConditionedReadout | TensorNetworkCumulants
+
     def make_problem(self, dtype: torch.dtype) -> Problem:
         return plane(dtype)
 

@@ -113,6 +113,7 @@ def test_other_gaussians() -> None:
 
 def test_a_resumed_stream_is_the_same() -> None:
     found: list[dict[str, Tensor]] = []
+    state: dict = {}
     for stop in (False, True):
         net = module(5, 40, nn.ReLU(), start=True)
         optimizer = torch.optim.SGD([net[2].weight], lr=0.01, momentum=0.9, weight_decay=0.01)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -106,7 +106,8 @@ class ConditionedReadout(Estimator):
             while _grid_size(directions, nodes + 4) * price <= budget and nodes < _JUMP:
                 nodes += 4
             if nodes >= 8:
-                return cls(directions, nodes)
+                # Advice has the corrections across two directions; others would cost too much.
+                return cls(directions, nodes, degree=4 if directions == 2 else 2)
         return cls(0, degree=2)
 
     def accepts(self, problem: Problem) -> str | None:
@@ -114,6 +115,15 @@ class ConditionedReadout(Estimator):
         if isinstance(problem, TwoLayer):
             return None
         return "it takes a TwoLayer; TwoLayer.from_module reads one from a module"
+
+    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> ReadoutEstimate:
+        """Estimate E[σ(f)] of ``problem``, with the help of Hermite tensors if they are given.
+
+        Raises:
+            UnsupportedProblem: if the estimator does not take this problem or explanation.
+            NumericalError: if the arithmetic leaves the range of the dtype.
+        """
+        return cast(ReadoutEstimate, super().estimate(problem, explanation))
 
     @torch.no_grad()
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> ReadoutEstimate:

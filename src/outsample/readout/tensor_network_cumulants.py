@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor
@@ -102,6 +102,15 @@ class TensorNetworkCumulants(Estimator):
         if self.readout == "lugannani_rice" and not isinstance(problem.output, Threshold):
             return "readout = 'lugannani_rice' takes a Threshold as output; use 'quadratic'"
         return None
+
+    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> ReadoutEstimate:
+        """Estimate E[σ(f)] of ``problem``, with the help of Hermite tensors if they are given.
+
+        Raises:
+            UnsupportedProblem: if the estimator does not take this problem or explanation.
+            NumericalError: if the arithmetic leaves the range of the dtype.
+        """
+        return cast(ReadoutEstimate, super().estimate(problem, explanation))
 
     @torch.no_grad()
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> ReadoutEstimate:
