@@ -12,7 +12,7 @@ from outsample.errors import InputError, UnsupportedProblem
 from outsample.estimator import Estimator, Explanation, Trust, worst_trust
 from outsample.problem import Problem
 from outsample.readout.advice import advice_for
-from outsample.readout.conditioning import Conditional, condition
+from outsample.readout.conditioning import Conditional, Split
 from outsample.readout.edgeworth import edgeworth, in_range
 from outsample.readout.estimate import ReadoutEstimate
 from outsample.readout.hermite_tensors import MISMATCH, HermiteTensors
@@ -182,8 +182,10 @@ def _one(
         return _Found(value, (mean, 0.0, 0.0, 0.0), "ok", (), dict.fromkeys(_FIGURES, 0.0))
     axes, added = _across(net, advice, readout, directions, degree)
 
+    split = Split.of(net, readout, axes)
+
     def estimate(count: int) -> tuple[Conditional, Tensor, float]:
-        law, missing = condition(net, readout, axes, count).repaired(mean, variance, added)
+        law, missing = split.conditional(count).repaired(mean, variance, added)
         by_node = edgeworth(
             output, law.mean, law.variance, law.third, law.fourth, _NARROW * variance
         )

@@ -74,71 +74,80 @@ class Conditional:
         return mean, variance, third, fourth - 3 * variance**2
 
 
-def condition(
-    net: Whitened, readout: int, directions: Float[Tensor, "r n"], nodes: int
-) -> Conditional:
-    """Cumulants of one readout given its coordinates along ``directions``, at nodes for them.
+@dataclass(frozen=True)
+class Split:
+    """One readout of a network, its weights split along directions and across them."""
 
-    Args:
-        net: the network.
-        readout: which of its readouts.
-        directions: orthonormal rows, shape (r, n).
-        nodes: per direction, even.
-    """
-    points, weights = half_grid(directions.shape[0], nodes)
-    v = net.readouts[readout]
-    rows = net.weights
-    along = rows @ directions.T
-    rest = rows @ orthogonal_complement(directions)
-    scale = rest.norm(dim=1)
-    unit = rest / scale.clamp_min(1e-300)[:, None]
-    symmetry = reflection(net.activation) if net.centred else None
-    if symmetry is None and directions.shape[0] > 0:
-        points, weights = torch.cat((points, -points)), torch.cat((weights, weights)) / 2
-    mean, linear, matrix = _moments(net, v, along, scale, unit, points)
-    if symmetry is not None and directions.shape[0] > 0:
-        if symmetry.odd:
-            reflected = (-mean, linear, -matrix)
-        else:
-            reflected = (
-                mean - symmetry.slope * (points @ (v @ along)),
-                symmetry.slope * (v @ rest) - linear,
-                matrix,
+    net: Whitened
+    readout: int
+    #: Weights along the directions, shape (m, r), and across them, (m, rest).
+    along: Float[Tensor, "m r"]
+    rest: Float[Tensor, "m rest"]
+    #: Lengths of the latter, shape (m,).
+    scale: Float[Tensor, " m"]
+    #: v u and the different entries of v u uᵀ, u the latter's directions: (m, rest), (m, entries).
+    singles: Float[Tensor, "m rest"]
+    pairs: Float[Tensor, "m entries"]
+
+    @classmethod
+    def of(cls, net: Whitened, readout: int, directions: Float[Tensor, "r n"]) -> "Split":
+        """Split along orthonormal rows, shape (r, n)."""
+        v, rows = net.readouts[readout], net.weights
+        rest = rows @ orthogonal_complement(directions)
+        scale = rest.norm(dim=1)
+        unit = rest / scale.clamp_min(1e-300)[:, None]
+        pairs = v[:, None] * powers(unit, 2) if unit.shape[1] else unit
+        return cls(net, readout, rows @ directions.T, rest, scale, v[:, None] * unit, pairs)
+
+    def conditional(self, nodes: int) -> Conditional:
+        """Cumulants of the readout given its coordinates along the directions.
+
+        Args:
+            nodes: per direction, even.
+        """
+        net, v = self.net, self.net.readouts[self.readout]
+        count = self.along.shape[1]
+        points, weights = half_grid(count, nodes)
+        symmetry = reflection(net.activation) if net.centred else None
+        if symmetry is None and count > 0:
+            points, weights = torch.cat((points, -points)), torch.cat((weights, weights)) / 2
+        mean, linear, matrix = self._moments(points)
+        if symmetry is not None and count > 0:
+            if symmetry.odd:
+                reflected = (-mean, linear, -matrix)
+            else:
+                reflected = (
+                    mean - symmetry.slope * (points @ (v @ self.along)),
+                    symmetry.slope * (v @ self.rest) - linear,
+                    matrix,
+                )
+            mean, linear, matrix = (
+                torch.cat(pair) for pair in zip((mean, linear, matrix), reflected, strict=True)
             )
-        mean, linear, matrix = (
-            torch.cat(pair) for pair in zip((mean, linear, matrix), reflected, strict=True)
-        )
-        weights = torch.cat((weights, weights)) / 2
-    cumulants = [quadratic_cumulant(linear, matrix, r) for r in (2, 3, 4)]
-    return Conditional(weights, mean + net.shifts[readout], *cumulants)
+            weights = torch.cat((weights, weights)) / 2
+        cumulants = [quadratic_cumulant(linear, matrix, r) for r in (2, 3, 4)]
+        return Conditional(weights, mean + net.shifts[self.readout], *cumulants)
 
-
-def _moments(
-    net: Whitened,
-    v: Float[Tensor, " m"],
-    along: Float[Tensor, "m r"],
-    scale: Float[Tensor, " m"],
-    unit: Float[Tensor, "m rest"],
-    points: Float[Tensor, "q r"],
-) -> tuple[Float[Tensor, " q"], Float[Tensor, "q rest"], Float[Tensor, "q rest rest"]]:
-    """E f, E ∇f and E ∇²f across the directions, at every point, as products of matrices."""
-    rest = unit.shape[1]
-    pairs = v[:, None] * powers(unit, 2) if rest else unit
-    singles = v[:, None] * unit
-    means: list[Tensor] = []
-    linears: list[Tensor] = []
-    matrices: list[Tensor] = []
-    for chunk in points.split(max(1, _BLOCK // len(v))):
-        e0, e1, e2 = local_coefficients(
-            net.activation, torch.addmm(net.means, chunk, along.T), scale
-        )
-        means.append(e0 @ v)
-        linears.append(e1 @ singles)
-        matrices.append(e2 @ pairs)
-    packed = torch.cat(matrices)
-    index = torch.zeros(rest, rest, dtype=torch.int64)
-    if rest:
-        first, second = places(rest, 2).T
-        index[first, second] = index[second, first] = torch.arange(len(first))
-    full = packed[:, index.reshape(-1)].reshape(len(packed), rest, rest)
-    return torch.cat(means), torch.cat(linears), full
+    def _moments(
+        self, points: Float[Tensor, "q r"]
+    ) -> tuple[Float[Tensor, " q"], Float[Tensor, "q rest"], Float[Tensor, "q rest rest"]]:
+        """E f, E ∇f and E ∇²f across the directions, at every point, as products of matrices."""
+        net, v = self.net, self.net.readouts[self.readout]
+        rest = self.rest.shape[1]
+        means: list[Tensor] = []
+        linears: list[Tensor] = []
+        matrices: list[Tensor] = []
+        for chunk in points.split(max(1, _BLOCK // len(v))):
+            e0, e1, e2 = local_coefficients(
+                net.activation, torch.addmm(net.means, chunk, self.along.T), self.scale
+            )
+            means.append(e0 @ v)
+            linears.append(e1 @ self.singles)
+            matrices.append(e2 @ self.pairs)
+        packed = torch.cat(matrices)
+        index = torch.zeros(rest, rest, dtype=torch.int64)
+        if rest:
+            first, second = places(rest, 2).T
+            index[first, second] = index[second, first] = torch.arange(len(first))
+        full = packed[:, index.reshape(-1)].reshape(len(packed), rest, rest)
+        return torch.cat(means), torch.cat(linears), full
