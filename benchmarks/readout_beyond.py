@@ -204,8 +204,12 @@ def figure() -> None:
         chosen = [statistics.median(r[kind] for r in rows if r["width"] == w) for w in widths]
         axes[2].loglog(widths, chosen, "-o", label=kind)
     axes[2].set(title="three layers, n = 16", xlabel="width")
+    axes[2].set_xticks(widths, [str(w) for w in widths])
+    axes[2].minorticks_off()
     for axis in axes:
-        axis.legend(fontsize=8)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low * (low / high) ** 0.45, high)  # room for the legend
+        axis.legend(fontsize=8, loc="lower right", ncols=2)
         axis.grid(alpha=0.3)
     fig.savefig(FIGURE, dpi=120)
 
