@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from outsample.readout.coefficients import local_coefficients, reflection
-from outsample.readout.contraction import quadratic_cumulant
 from outsample.readout.hermite_tensors import orthogonal_complement
 from outsample.readout.nodes import half_grid
 from outsample.readout.problem import Whitened
@@ -112,21 +111,18 @@ class Split:
         if symmetry is None and count > 0:
             points, weights = torch.cat((points, -points)), torch.cat((weights, weights)) / 2
         mean, linear, matrix = self._moments(points)
+        sides = [(mean, linear, 1.0)]
         if symmetry is not None and count > 0:
-            if symmetry.odd:
-                reflected = (-mean, linear, -matrix)
-            else:
-                reflected = (
-                    mean - symmetry.slope * (points @ (v @ self.along)),
-                    symmetry.slope * (v @ self.rest) - linear,
-                    matrix,
-                )
-            mean, linear, matrix = (
-                torch.cat(pair) for pair in zip((mean, linear, matrix), reflected, strict=True)
-            )
+            # At -y the Hessian is the same up to sign, and the rest follows from φ(x) ± φ(-x).
             weights = torch.cat((weights, weights)) / 2
-        cumulants = [quadratic_cumulant(linear, matrix, r) for r in (2, 3, 4)]
-        return Conditional(weights, mean + net.shifts[self.readout], *cumulants)
+            if symmetry.odd:
+                sides.append((-mean, linear, -1.0))
+            else:
+                shift = mean - symmetry.slope * (points @ (v @ self.along))
+                sides.append((shift, symmetry.slope * (v @ self.rest) - linear, 1.0))
+        found = _quadratic(sides, matrix)
+        found[0] += net.shifts[self.readout]
+        return Conditional(weights, *found)
 
     def _moments(
         self, points: Float[Tensor, "q r"]
@@ -151,3 +147,28 @@ class Split:
             index[first, second] = index[second, first] = torch.arange(len(first))
         full = packed[:, index.reshape(-1)].reshape(len(packed), rest, rest)
         return torch.cat(means), torch.cat(linears), full
+
+
+def _quadratic(
+    sides: list[tuple[Tensor, Tensor, float]], matrix: Float[Tensor, "q n n"]
+) -> list[Float[Tensor, " all"]]:
+    """Mean, variance, third, fourth cumulant of mean + b·z + s (zᵀ H z - tr H) / 2 for each side.
+
+    A side is (mean, b, s), s a sign; H is shared, and so are its traces.
+    """
+    square = matrix @ matrix
+    second = matrix.square().sum((1, 2)) / 2
+    third = (square * matrix).sum((1, 2))
+    fourth = 3 * square.square().sum((1, 2))
+    parts: list[tuple[Tensor, ...]] = []
+    for mean, linear, sign in sides:
+        moved = (matrix @ linear[:, :, None])[:, :, 0]
+        parts.append(
+            (
+                mean,
+                linear.square().sum(1) + second,
+                sign * (3 * (linear * moved).sum(1) + third),
+                12 * moved.square().sum(1) + fourth,
+            )
+        )
+    return [torch.cat(column) for column in zip(*parts, strict=True)]

@@ -20,6 +20,8 @@ from outsample.networks.activations.gaussian import density, hermite, upper_tail
 
 #: Degrees of the Hermite polynomials of a fourth-order Edgeworth expansion.
 DEGREES = (0, 3, 4, 6)
+#: Points of the finest grid.
+_MOST = 801
 #: Standard deviations that the grid covers on either side.
 _WIDTH = 8.0
 #: Beyond this many standard deviations nothing counts.
@@ -33,8 +35,6 @@ class Output(ABC):
 
     #: Whether σ is continuous: a jump needs more nodes wherever the rest is narrow.
     continuous: bool = True
-    #: Points of the grid: kinks and jumps want many.
-    points: int = 801
 
     @abstractmethod
     def __call__(self, f: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -49,7 +49,7 @@ class Output(ABC):
             mean: shape (q,).
             scale: standard deviations, shape (q,); zeros give (σ(mean), 0, 0, 0).
         """
-        z, weights = _grid(self.points)
+        z, weights = _grid(self._points(scale))
         values = self(torch.addcmul(mean[:, None], scale[:, None], z.to(mean.device)))
         if values.shape != (len(mean), len(z)):
             raise InputError(
@@ -62,6 +62,11 @@ class Output(ABC):
                 "sum; it must be finite and grow no faster than a polynomial"
             )
         return (values.to(mean) @ weights.to(mean.device)).T
+
+    def _points(self, scale: Float[Tensor, " q"]) -> int:
+        """Points of the grid: as many as kinks and jumps want, unless σ is known to be smooth."""
+        del scale
+        return _MOST
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,6 @@ class Sigmoid(Output):
 
     slope: float = 1.0
     shift: float = 0.0
-    points: int = 321
 
     def __post_init__(self) -> None:
         _finite("Sigmoid", slope=self.slope, shift=self.shift)
@@ -94,6 +98,12 @@ class Sigmoid(Output):
     def __call__(self, f: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Apply the function entrywise."""
         return torch.sigmoid((f - self.shift) * self.slope)
+
+    def _points(self, scale: Float[Tensor, " q"]) -> int:
+        """A quarter of the distance to its poles is a step that leaves an error of 1e-11."""
+        distance = math.pi / max(abs(self.slope) * float(scale.max()), 1e-300)
+        wanted = 2 * _WIDTH / (0.25 * distance)
+        return next(p for p in (81, 161, 321, _MOST) if p >= min(wanted + 1, _MOST))
 
 
 @dataclass(frozen=True)
