@@ -22,7 +22,7 @@ from outsample.readout.symmetric import norm_squared
 from readout_nets import truths
 
 F64 = torch.float64
-RESULTS, FIGURE = "benchmarks/results/readout_beyond.json", "benchmarks/results/readout_beyond.png"
+RESULTS, FIGURE = "benchmarks/results/readout_beyond.json", "docs/images/readout_beyond.png"
 _PAIRS = 10**5
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-RESULTS, FIGURE = "benchmarks/results/readout.json", "benchmarks/results/readout.png"
+RESULTS, FIGURE = "benchmarks/results/readout.json", "docs/images/readout.png"
 _PANELS = ("sig", "relu", "t2")
 _NAMES = {"sig": "sigmoid", "relu": "hinge", "t2": "P(f > mean + 2 sd)"}
 _COLOURS = {"conditioned": "C0", "edgeworth": "C1", "gauss": "0.6"}
@@ -67,7 +67,8 @@ def draw(found: dict[str, Any]) -> None:
             axis.set_title(f"{case}: {_NAMES[output]}", fontsize=10)
             axis.grid(alpha=0.3, axis="y")
         line[0].set_ylabel("N_eq (dots), cost in passes (lines)")
-        line[0].legend(fontsize=8)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=9)
     fig.savefig(FIGURE, dpi=120)
 
 
