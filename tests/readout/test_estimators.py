@@ -281,3 +281,13 @@ def test_a_tolerance_governs_the_settings() -> None:
     for method in (ConditionedReadout, TensorNetworkCumulants):
         with pytest.raises(ou.UnsupportedProblem):
             method.at(0.1, Coin())
+
+
+def test_one_input() -> None:
+    """Nothing is left to expand: P(max(g, 0) + max(-g, 0) / 2 > 1)."""
+    weight = torch.tensor([[1.0], [-1.0]], dtype=F64)
+    problem = TwoLayer(weight, torch.tensor([1.0, 0.5], dtype=F64), output=Hinge(0.25))
+    above = norm.pdf(0.25) - 0.25 * norm.sf(0.25)
+    below = (norm.pdf(0.5) - 0.5 * norm.sf(0.5)) / 2
+    found = ConditionedReadout(nodes=200).estimate(problem)
+    assert float(found.value) == pytest.approx(above + below, abs=2e-4)

@@ -68,6 +68,18 @@ def test_doors() -> None:
     one = torch.ones(1, dtype=F64)
     with pytest.raises(ou.NumericalError, match="not finite"):
         bad.integrals(one, 2 * one)
+    fast = Function(lambda f: torch.exp(4 * f))
+    with pytest.raises(ou.NumericalError, match="no faster than a polynomial"):
+        fast.integrals(one, one)
+    tenth = Function(lambda f: f**10).integrals(0 * one, one)
+    assert float(tenth[0]) == pytest.approx(945, rel=1e-6)
     shrinks = Function(lambda f: f[..., :3])
     with pytest.raises(ou.InputError, match="applied to every entry"):
         shrinks.integrals(one, one)
+
+
+def test_events_as_functions() -> None:
+    event = Function(lambda f: f > 0.4, continuous=False)
+    one = torch.ones(1, dtype=F64)
+    assert event(one).dtype == F64
+    assert float(event.integrals(0.4 * one, one)[0]) == pytest.approx(0.5, abs=0.01)

@@ -24,6 +24,8 @@ DEGREES = (0, 3, 4, 6)
 _MOST = 801
 #: Standard deviations that the grid covers on either side.
 _WIDTH = 8.0
+#: Share of an integral that the ends of the grid may have.
+_END = 1e-3
 #: Beyond this many standard deviations nothing counts.
 _FAR = 38.0
 
@@ -50,7 +52,7 @@ class Output(ABC):
             scale: standard deviations, shape (q,); zeros give (σ(mean), 0, 0, 0).
         """
         z, weights = _grid(self._points(scale))
-        values = self(torch.addcmul(mean[:, None], scale[:, None], z.to(mean.device)))
+        values = self(torch.addcmul(mean[:, None], scale[:, None], z))
         if values.shape != (len(mean), len(z)):
             raise InputError(
                 f"output function returned shape {tuple(values.shape)} for "
@@ -61,7 +63,16 @@ class Output(ABC):
                 "output function is not finite within 8 standard deviations of the network's "
                 "sum; it must be finite and grow no faster than a polynomial"
             )
-        return (values.to(mean) @ weights.to(mean.device)).T
+        values = values.to(mean)
+        sums = values @ weights
+        ends = values[:, (0, -1)].abs().amax(1) * weights[-1].abs().max()
+        if bool((ends > _END * (values.abs() @ weights[:, 0])).any()):
+            raise NumericalError(
+                "output function grows so fast that what lies beyond 8 standard deviations "
+                "counts; it must grow no faster than a polynomial: take the expectation of its "
+                "logarithm, or bound it"
+            )
+        return sums.T
 
     def _points(self, scale: Float[Tensor, " q"]) -> int:
         """Points of the grid: as many as kinks and jumps want, unless σ is known to be smooth."""
@@ -169,7 +180,8 @@ class Function(Output):
 
     def __call__(self, f: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Apply the function entrywise."""
-        return self.function(f)
+        value = self.function(f)
+        return value if value.is_floating_point() else value.to(f.dtype)
 
 
 def as_output(given: Output | Built | Callable[[Tensor], Tensor]) -> Output:

@@ -211,17 +211,17 @@ class TwoLayer(Problem):
         return self.weight.numel() + self.readout.numel() + biases
 
     def whitened(self) -> Whitened:
-        """The network as a function of z ~ N(0, I) where x = mean + F z; float64, no gradient."""
+        """The network as a function of z ~ N(0, I), x = mean + F z; on the CPU, no gradient."""
         with torch.no_grad():
-            w, law = self.weight.detach().double(), self.law
-            means = w @ law.mean.detach().double()
+            w, law = _plain(self.weight), self.law.to(torch.float64, torch.device("cpu"))
+            means = w @ law.mean.detach()
             if self.bias is not None:
-                means = means + self.bias.detach().double()
+                means = means + _plain(self.bias)
             rows = _times_root(w, law)
             lengths = rows.norm(dim=1)
             unit = rows / lengths.clamp_min(1e-300)[:, None]
-            v = self.readout.detach().double().reshape(-1, len(w))
-            shifts = self.readout_bias.detach().double().expand(len(v))
+            v = _plain(self.readout).reshape(-1, len(w))
+            shifts = _plain(self.readout_bias).expand(len(v))
         centred = not bool((means != 0).any())
         return Whitened(unit, lengths, means, v, shifts, self.activation, centred)
 
@@ -283,9 +283,12 @@ class TwoLayer(Problem):
             )
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().double()
+
+
 def _times_root(w: Float[Tensor, "m n"], law: Gaussian) -> Float[Tensor, "m n"]:
     """W F for F Fᵀ = covariance, without a matrix product where F is diagonal."""
-    scale = law.scale.detach().double()
-    if scale.dim() < 2:
-        return w * scale.sqrt()
-    return w @ law.to(torch.float64, w.device).square_root().detach()
+    if law.scale.dim() < 2:
+        return w * law.scale.detach().sqrt()
+    return w @ law.square_root().detach()
