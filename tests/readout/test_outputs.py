@@ -71,6 +71,9 @@ def test_doors() -> None:
     fast = Function(lambda f: torch.exp(4 * f))
     with pytest.raises(ou.NumericalError, match="no faster than a polynomial"):
         fast.integrals(one, one)
+    # A sigmoid far from its step is small in the middle and not at the ends, and is no such thing.
+    far = Function(lambda f: torch.sigmoid(5 * (f - 20))).integrals(one, one)
+    assert 0 < float(far[0]) < 1e-12
     tenth = Function(lambda f: f**10).integrals(0 * one, one)
     assert float(tenth[0]) == pytest.approx(945, rel=1e-6)
     shrinks = Function(lambda f: f[..., :3])

@@ -65,14 +65,22 @@ class Output(ABC):
             )
         values = values.to(mean)
         sums = values @ weights
-        ends = values[:, (0, -1)].abs().amax(1) * weights[-1].abs().max()
-        if bool((ends > _END * (values.abs() @ weights[:, 0])).any()):
+        ends = values[:, (0, -1)].abs().amax(1)
+        most = float((values.abs() @ weights[:, 0]).max())
+        if float(ends.max() * weights[-1].abs().max()) > _END * most and self._explodes(
+            mean, scale, ends
+        ):
             raise NumericalError(
                 "output function grows so fast that what lies beyond 8 standard deviations "
                 "counts; it must grow no faster than a polynomial: take the expectation of its "
                 "logarithm, or bound it"
             )
         return sums.T
+
+    def _explodes(self, mean: Tensor, scale: Tensor, ends: Tensor) -> bool:
+        """Whether σ grows faster than any polynomial of degree 16 beyond the grid."""
+        beyond = self(torch.cat((mean - 2 * _WIDTH * scale, mean + 2 * _WIDTH * scale))).abs()
+        return not bool((beyond <= (2.0**16 * ends.repeat(2)).clamp_min(1e6)).all())
 
     def _points(self, scale: Float[Tensor, " q"]) -> int:
         """Points of the grid: as many as kinks and jumps want, unless σ is known to be smooth."""
