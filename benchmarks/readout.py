@@ -132,8 +132,8 @@ def cost() -> Iterator[dict[str, Any]]:
     """FLOPs and seconds of an estimate with advice and without, in forward passes."""
     rows: list[dict[str, Any]] = []
     for name, case in nets.CASES.items():
-        if name.startswith("digits"):
-            continue
+        if name == "digits 16x1024":
+            continue  # of the shape of the first
         weight, readout = small_problem(case)
         problem = TwoLayer(weight, readout, case.activation)
         with torch.no_grad():

@@ -16,6 +16,7 @@ def main() -> None:
     for key, part in found.items():
         if key.startswith("accuracy "):
             print(table(key.removeprefix("accuracy "), part["summary"]))
+            print(verdicts(key.removeprefix("accuracy "), part["summary"], found["cost"]["rows"]))
 
 
 def table(name: str, summary: dict[str, Any]) -> str:
@@ -29,6 +30,24 @@ def table(name: str, summary: dict[str, Any]) -> str:
             cells.append("" if entry is None else f"{entry['worst']:.0e} / {entry['median']:.0e}")
         if any(cells):
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts(name: str, summary: dict[str, Any], costs: list[dict[str, Any]]) -> str:
+    """Kinds whose N_eq over all networks is above the cost with advice, and those where not."""
+    row = next((r for r in costs if r["case"] == name), costs[0])
+    lines: list[str] = []
+    for output in _PANELS:
+        pooled: dict[str, float] = summary[f"conditioned {output}"]["mean_over_networks"]
+        known = {kind: n for kind, n in pooled.items() if n > 0}  # an event may be impossible
+        cost = row[f"conditioned {output}"]
+        text = f"{_NAMES[output]}: lowest ratios of N_eq to cost"
+        for unit in ("passes", "seconds_passes"):
+            ratios = sorted((n / cost[unit], kind) for kind, n in known.items())
+            beats = sum(ratio > 1 for ratio, _ in ratios)
+            low = ", ".join(f"{kind} {ratio:.2g}" for ratio, kind in ratios[:4])
+            text += f"; {unit} ({cost[unit]:.0f}): beats in {beats} of {len(ratios)}: {low}"
+        lines.append(text)
     return "\n".join(lines)
 
 
