@@ -86,6 +86,15 @@ from outsample.products import (
     SatisfyingFraction,
     SequentialImportanceSampling,
 )
+from outsample.readout import (
+    ConditionedReadout,
+    HermiteExplainer,
+    HermiteStream,
+    HermiteTensors,
+    ReadoutEstimate,
+    TensorNetworkCumulants,
+    TwoLayer,
+)
 from outsample.sampling import MonteCarlo, QuasiMonteCarlo, SampledEstimate
 from outsample.tower import CumulantTower
 
@@ -98,6 +107,7 @@ __all__ = [
     "CatastropheProbability",
     "CommonDirection",
     "Comparison",
+    "ConditionedReadout",
     "CorrelationExplainer",
     "Cost",
     "CovariancePattern",
@@ -131,6 +141,9 @@ __all__ = [
     "Genz",
     "HalfspaceEstimate",
     "HalfspaceIntersection",
+    "HermiteExplainer",
+    "HermiteStream",
+    "HermiteTensors",
     "InputError",
     "MeanPropagation",
     "MechanisticDistillation",
@@ -151,6 +164,7 @@ __all__ = [
     "Projection",
     "QuasiMonteCarlo",
     "RandomnessError",
+    "ReadoutEstimate",
     "SampledEstimate",
     "SampledPermanent",
     "SatisfyingEstimate",
@@ -161,10 +175,12 @@ __all__ = [
     "Study",
     "SubsetSimulation",
     "TailEstimate",
+    "TensorNetworkCumulants",
     "Tilt",
     "TiltEstimate",
     "TiltedImportanceSampling",
     "TrainingStep",
+    "TwoLayer",
     "UnsupportedProblem",
     "__version__",
     "anomaly_detector",

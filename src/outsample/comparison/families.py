@@ -17,6 +17,7 @@ from outsample.comparison.random_halfspaces import RandomHalfspaces
 from outsample.comparison.random_permanent import RandomPermanent
 from outsample.comparison.seeds import derive_seed
 from outsample.comparison.trained import TrainedMLP
+from outsample.comparison.trained_readout import TrainedReadout
 from outsample.distributions import Gaussian
 from outsample.errors import InputError
 from outsample.estimator import input_hash, positive_integer
@@ -33,6 +34,7 @@ __all__ = [
     "RandomMLP",
     "RandomPermanent",
     "TrainedMLP",
+    "TrainedReadout",
     "derive_seed",
 ]
 
