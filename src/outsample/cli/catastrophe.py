@@ -1,7 +1,7 @@
 """``outsample catastrophe``: probabilities too small to sample, and training them away."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
