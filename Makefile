@@ -12,7 +12,7 @@ WORKERS := -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # benchmarks would disturb each other, and pytest's closing line comes last
-.PHONY: help setup demo test test-slow bench docs clean $(BENCHMARKS)
+.PHONY: help setup demo catastrophe test test-slow bench docs clean $(BENCHMARKS)
 
 help: ## list the commands
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ setup: $(STAMP) ## create .venv with everything pinned in constraints.txt
 
 demo: setup ## train a network on digits, estimate its outputs, print a table, write out/demo
 	$(BIN)/outsample demo --output out/demo
+
+catastrophe: setup ## a 3 called an 8: estimated below 1e-10 and trained away; writes out/catastrophe
+	$(BIN)/outsample catastrophe demo --output out/catastrophe
 
 test: setup ## lint, format check, types, layering, then the tests
 	$(BIN)/ruff check .

@@ -177,6 +177,21 @@ def test_bad_usage_is_exit_code_2(words: tuple[str, ...], run: Run) -> None:
     assert (answer.code, answer.out) == (2, "")
 
 
+@pytest.mark.parametrize("command", ["demo", "estimate"])
+def test_help_has_formats_and_examples(command: str, run: Run) -> None:
+    answer = run("catastrophe", command, "--help")
+    assert answer.code == 0
+    for words in ("--format", "--json", "Examples", f"outsample catastrophe {command}"):
+        assert words in answer.out
+
+
+def test_a_margin_that_is_never_seen_is_refused(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(s, "QUICK", TINY)
+    answer = run("catastrophe", "demo", "--quick", "--margin", 60)
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: margin = 60: the network calls a 3 an 8 by so much" in answer.err
+
+
 def test_interruption_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*given: object) -> None:
         raise KeyboardInterrupt

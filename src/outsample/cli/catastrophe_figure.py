@@ -89,7 +89,8 @@ def _curves(axes: "Axes", found: CatastropheStudy) -> None:
             f"{name} training", place, offset, textcoords="offset points",
             fontsize=10, weight="bold", color=_INK,
         )  # fmt: skip
-    lowest = min(_shown(p.truth) for points in found.curves.values() for p in points) / 30
+    shown = [_shown(p.tilt) for points in found.curves.values() for p in points]
+    lowest = min(shown) / 30
     sees = 1 / found.plain_samples
     axes.axhspan(lowest, sees, color=_FAINT, alpha=0.16, linewidth=0, zorder=0)
     axes.text(
@@ -141,12 +142,14 @@ def _arrow(axes: "Axes", found: CatastropheStudy) -> None:
     """How far the probability at the trained margin fell."""
     old, new = (found.confirmed(REFERENCE, name) for name in (BEFORE, AFTER))
     top, bottom = _shown(old.importance), _shown(new.importance)
+    if bottom == 0:  # no sampler saw it again
+        return
     axes.annotate(
         "", (found.margin, bottom), (found.margin, top),
         arrowprops={"arrowstyle": "->", "color": _INK, "linewidth": 1.4, "shrinkB": 6},
     )  # fmt: skip
     axes.annotate(
-        f"÷ {times(top / bottom)}", (found.margin, top**0.35 * bottom**0.65), (7, 0),
+        f"÷ {times(found.fall(REFERENCE))}", (found.margin, top**0.35 * bottom**0.65), (7, 0),
         textcoords="offset points", fontsize=10, weight="bold", color=_INK, va="center",
     )  # fmt: skip
 

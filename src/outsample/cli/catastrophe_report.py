@@ -21,7 +21,7 @@ from outsample.cli.catastrophe_study import (
     Found,
     Point,
 )
-from outsample.cli.output import number, probability, seconds, times
+from outsample.cli.output import probability, seconds, times
 
 #: By how much the probability is to fall.
 _WANTED = 100
@@ -66,9 +66,9 @@ class Report:
         found = self.found
         deepest = found.curves[BEFORE][-1]
         trained = next(p for p in found.curves[BEFORE] if p.margin == found.margin)
-        samples = _ERROR**-2 / math.exp(deepest.truth.log_value)
-        falls = self._independent(REFERENCE)
-        fresh = self._independent(FRESH)
+        samples = _ERROR**-2 * math.exp(-deepest.tilt.log_value)
+        falls = found.fall(REFERENCE)
+        fresh = found.fall(FRESH)
         short = "" if falls >= _WANTED else f", short of the {_WANTED} times that were wanted"
         old, new, alone = (found.accuracy[name] for name in (BEFORE, AFTER, TASK_ONLY))
         wait = _duration(samples * found.seconds_per_sample)
@@ -79,7 +79,7 @@ class Report:
             f"{READ} by a margin of {deepest.margin:g} is {_value(deepest.tilt)} by the "
             f"mechanistic estimate, which took {seconds(deepest.tilt.seconds)}; importance "
             f"sampling has {_value(deepest.truth)} ± {deepest.truth.relative_error or 0:.0%}. "
-            f"Plain sampling would take {samples:.0e} samples for {_ERROR:.0%}: {wait} on "
+            f"Plain sampling would take {times(samples)} samples for {_ERROR:.0%}: {wait} on "
             "this machine.",
             f"Mechanistic training, {len(found.steps)} steps in "
             f"{seconds(found.training_seconds)}, made the margin of {found.margin:g} (probability "
@@ -132,11 +132,6 @@ class Report:
         )
         return page(self.title(), self.lead(), figure, alternative, self.tables(), footer)
 
-    def _independent(self, law: str) -> float:
-        """The fall that both samplers grant."""
-        falls = self.found.falls(law)
-        return min(falls["importance"], falls["subset"])
-
     def _trust(self, points: Sequence[Point]) -> str:
         """What the estimates say against themselves."""
         doubts = {p.tilt.trust for p in points} - {"ok"}
@@ -155,7 +150,7 @@ def _row(point: Point) -> tuple[str, ...]:
         _value(point.tilt),
         seconds(point.tilt.seconds),
         *_with_error(point.truth),
-        number(ratio, 2),
+        "–" if ratio is None else f"{ratio:.2f}",
         f"{point.plain:.1e}" if point.plain else "0",
     )
 

@@ -23,8 +23,9 @@ from outsample.catastrophe import (
 )
 from outsample.catastrophe.estimate import TailEstimator
 from outsample.cli.digits import Digits, accuracy, load_digits, train_network
+from outsample.cli.output import probability
 from outsample.distributions import Gaussian
-from outsample.errors import NumericalError
+from outsample.errors import InputError, NumericalError
 from outsample.estimator import Trust
 from outsample.problem import Problem
 from outsample.sampling import MonteCarlo
@@ -51,12 +52,16 @@ CASES = (
 #: Probability at which a curve over margins ends, and the one below which the margin lies that is
 #: trained on, if none is given: plain sampling can still be asked, but sees next to nothing.
 DEEPEST, TRAINED = 1e-10, 1e-6
+#: Probability below which a catastrophe is not trained away: no estimator could confirm it.
+LOWEST = 1e-20
 
 #: Added to the pixels' variances: some pixels are blank in all images of the class.
 _NOISE = 0.01
 #: Inflations of the sampled truth's proposal, and of the one that confirms it.
 _INFLATION, _OTHER_INFLATION = 1.1, 1.3
 _KL_BUDGET = 1.0
+#: Logarithm of the largest number, about.
+_LARGEST_LOG = 700.0
 #: Settings of training, those of benchmarks/catastrophe_training.py.
 _RATE, _WEIGHT, _FALL, _BATCH = 1e-3, 0.008, 1e4, 128
 _TRAINING_TILT = Tilt(order=3, variant="basic", refinements=0)
@@ -171,10 +176,23 @@ class CatastropheStudy:
         """By what factor the probability fell under a law, by method."""
         old, new = self.confirmed(law, BEFORE), self.confirmed(law, AFTER)
         return {
-            "tilt": math.exp(old.tilt.log_value - new.tilt.log_value),
-            "importance": math.exp(old.importance.log_value - new.importance.log_value),
-            "subset": math.exp(old.subset.log_value - new.subset.log_value),
+            "tilt": _ratio(old.tilt, new.tilt),
+            "importance": _ratio(old.importance, new.importance),
+            "subset": _ratio(old.subset, new.subset),
         }
+
+    def fall(self, law: str) -> float:
+        """The factor that both independent samplers grant."""
+        falls = self.falls(law)
+        return min(falls["importance"], falls["subset"])
+
+
+def _ratio(old: Found, new: Found) -> float:
+    """Old over new; NaN where the old one was not seen, inf where the new one was not."""
+    if old.log_value == -math.inf:
+        return math.nan
+    log = old.log_value - new.log_value
+    return math.exp(log) if log < _LARGEST_LOG else math.inf
 
 
 def study(
@@ -190,12 +208,18 @@ def study(
         say: told what is being done.
 
     Raises:
+        InputError: for a margin whose catastrophe is rarer than :data:`LOWEST`.
         NumericalError: if the first training step already fails.
     """
     say("training a network on scikit-learn's digits …")
     digits = _in_double(load_digits(seed))
     network = train_network(digits, seed, effort.epochs, WIDTHS)
     law = class_law(digits, SEEN)
+    if margin is not None and (own := _tilt(network, law, margin)).log10 < math.log10(LOWEST):
+        raise InputError(
+            f"margin = {margin:g}: the network calls a {SEEN} an {READ} by so much with "
+            f"probability {probability(own.log10)}; expected a margin with at least {LOWEST:g}"
+        )
     say(f"estimating and sampling P(a {SEEN} is called an {READ} with margin m) …")
     before, per_sample = _curve(network, law, margin, effort, seed)
     if margin is None:

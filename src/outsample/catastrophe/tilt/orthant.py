@@ -22,7 +22,8 @@ def log_orthant(
 ) -> tuple[Tensor, Trust, tuple[str, ...]]:
     """Log P(y > thresholds), y ~ N(mean, covariance), with the trust of the method.
 
-    One threshold in closed form, several by expectation propagation; differentiable.  Thresholds that hold even where the hardest one is met are left out.
+    One threshold in closed form, several by expectation propagation; differentiable.  Thresholds
+    that hold even where the hardest one is met are left out.
     """
     ease = ((mean - thresholds) * covariance.diagonal().rsqrt()).detach()
     kept = (ease <= _SURE - ease.min().clamp_max(0)).nonzero()[:, 0]
