@@ -11,6 +11,7 @@ from tests.cli.conftest import Result, Run
 from typer.testing import CliRunner
 
 from outsample.cli import app
+from outsample.cli import catastrophe_findings as f
 from outsample.cli import catastrophe_study as s
 from outsample.cli.digits import load_digits
 from outsample.cli.output import probability, times
@@ -27,13 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study() -> s.CatastropheStudy:
+def study() -> f.CatastropheStudy:
     return s.study(0, 1.5, TINY, lambda message: None)
 
 
 @pytest.fixture(scope="module")
-def result(study: s.CatastropheStudy, folder: Path) -> Result:
-    def stored(seed: int, margin: float, effort: s.Effort, say: Any) -> s.CatastropheStudy:
+def result(study: f.CatastropheStudy, folder: Path) -> Result:
+    def stored(seed: int, margin: float, effort: s.Effort, say: Any) -> f.CatastropheStudy:
         assert (seed, margin, effort) == (0, 1.5, s.QUICK)
         say("training the catastrophe away …")
         return study
@@ -59,7 +60,7 @@ def test_it_prints_what_it_writes(result: Result, folder: Path) -> None:
 
 def test_the_curves_hold_the_estimate_the_truth_and_plain_sampling(result: Result) -> None:
     document = result.document
-    assert set(document["curves"]) == {s.BEFORE, s.AFTER}
+    assert set(document["curves"]) == {f.BEFORE, f.AFTER}
     for points in document["curves"].values():
         assert [point["margin"] for point in points] == [0, 1, 1.5, 2]
         values = [point["tilt"]["log_value"] for point in points]
@@ -77,22 +78,22 @@ def test_the_curves_hold_the_estimate_the_truth_and_plain_sampling(result: Resul
 def test_confirmations_are_of_every_case_and_by_three_methods(result: Result) -> None:
     document = result.document
     cases = [(one["law"], one["network"]) for one in document["confirmations"]]
-    assert cases == list(s.CASES)
+    assert cases == list(f.CASES)
     for one in document["confirmations"]:
         assert one["importance"]["samples"] and one["subset"]["samples"]
     falls = document["falls"]
-    assert set(falls) == {s.REFERENCE, s.TRAINED_AGAINST, s.FRESH}
+    assert set(falls) == {f.REFERENCE, f.TRAINED_AGAINST, f.FRESH}
     for law in falls:
         old, new = (
             next(o for o in document["confirmations"] if (o["law"], o["network"]) == (law, name))
-            for name in (s.BEFORE, s.AFTER)
+            for name in (f.BEFORE, f.AFTER)
         )
         for method, factor in falls[law].items():
             log = old[method]["log_value"] - new[method]["log_value"]
             assert math.log(factor) == pytest.approx(log)
     assert len(document["training"]["steps"]) == 2
     assert document["training"]["steps"][-1]["divergence"] <= 1 + 1e-6
-    assert set(document["test_accuracy"]) == {s.BEFORE, s.TASK_ONLY, s.AFTER}
+    assert set(document["test_accuracy"]) == {f.BEFORE, f.TASK_ONLY, f.AFTER}
 
 
 def test_the_page_is_one_file_that_loads_nothing(result: Result, folder: Path) -> None:
@@ -116,12 +117,12 @@ def test_text_on_the_page_is_text() -> None:
 
 
 def test_the_tables_are_printed(
-    study: s.CatastropheStudy, monkeypatch: pytest.MonkeyPatch, run: Run
+    study: f.CatastropheStudy, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     monkeypatch.setattr(s, "study", lambda *given: study)
     answer = run("catastrophe", "demo")
     assert answer.code == 0
-    for words in ("before training", "after training", "subset simulation", s.FRESH):
+    for words in ("before training", "after training", "subset simulation", f.FRESH):
         assert words in answer.out
     assert "\x1b" not in answer.out
 

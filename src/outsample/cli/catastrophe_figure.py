@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from outsample.cli.catastrophe_study import (
+from outsample.cli.catastrophe_findings import (
     AFTER,
     BEFORE,
     CASES,

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from outsample.cli.catastrophe_page import Table, page
-from outsample.cli.catastrophe_study import (
+from outsample.cli.catastrophe_findings import (
     AFTER,
     BEFORE,
     CASES,
@@ -21,6 +20,7 @@ from outsample.cli.catastrophe_study import (
     Found,
     Point,
 )
+from outsample.cli.catastrophe_page import Table, page
 from outsample.cli.output import probability, seconds, times
 
 #: By how much the probability is to fall.
