@@ -14,7 +14,8 @@ the strongest law that a fresh adversary finds against the model before and afte
 
 The settings were chosen on seeds 100 and 101.  Digits are reported on seeds 0 to 4.  The teacher's
 task, on which seeds 0 to 4 came short with a margin of 0.7 nats, is reported with one of 1.5 nats
-and the default tilt on seeds 5 to 9.  About two minutes a
+on seeds 10 to 14.  (On seeds 5 and 6 the default tilt, which errs low as often as high, was tried:
+training finds the models that it errs low on, and the checks stop it.)  About two minutes a
 row on one core of two.  ``--only teacher`` or ``digits``, ``--seeds 0 1`` for some of the rows.
 """
 
@@ -48,10 +49,10 @@ FALL = {"teacher": 1e4 * math.e**1.5, "digits": 1e4 * math.e**0.7}
 RATE = 1e-3
 WEIGHT = 0.008
 FRESH_ASCENTS = 50
-TILT = {"teacher": ou.Tilt(), "digits": ou.Tilt(order=3, variant="basic")}
+TILT = ou.Tilt(order=3, variant="basic")
 STEPS = {"teacher": 300, "digits": 60}
 MAKE: dict[str, Callable[[int], Task]] = {"teacher": teacher_task, "digits": digits_task}
-SEEDS = {"teacher": range(5, 10), "digits": range(5)}
+SEEDS = {"teacher": range(10, 15), "digits": range(5)}
 RESULTS = Path("benchmarks/results/catastrophe_training.json")
 
 
@@ -71,7 +72,7 @@ def row(kind: str, seed: int) -> dict[str, Any]:
         optimizer=torch.optim.Adam(model.parameters(), lr=RATE),
         weight=WEIGHT,
         fall=FALL[kind],
-        tilt=TILT[kind],
+        tilt=TILT,
         warm_up=25,
         renew_every=steps // 5,
         check_every=20,
@@ -88,7 +89,7 @@ def row(kind: str, seed: int) -> dict[str, Any]:
     sampled = copied(task.model)
     drawn, seen, sampled_law = sampled_training(task, sampled, seed, seconds)
     last = frozen(adversary.law())
-    laws = {"start": strongest(kind, task, task.model), "end": strongest(kind, task, model)}
+    laws = {"start": strongest(task, task.model), "end": strongest(task, model)}
     confirm = {
         "training_adversary_before": (task.model, last),
         "training_adversary_after": (model, last),
@@ -125,7 +126,7 @@ def row(kind: str, seed: int) -> dict[str, Any]:
     return {
         "task": kind,
         "seed": seed,
-        "tilt": repr(TILT[kind]),
+        "tilt": repr(TILT),
         "floor_below_start": FALL[kind],
         "event": repr(task.detector),
         "held": bool(held and ratio <= 1.3),
@@ -153,10 +154,10 @@ def frozen(law: ou.Gaussian) -> ou.Gaussian:
     return ou.Gaussian(law.mean.detach(), law.covariance.detach())
 
 
-def strongest(kind: str, task: Task, model: nn.Module) -> ou.Gaussian:
+def strongest(task: Task, model: nn.Module) -> ou.Gaussian:
     """The law of a fresh adversary against this model."""
     adversary = ou.GaussianAdversary(task.reference, BUDGET)
-    adversary.strengthen(model, task.detector, steps=FRESH_ASCENTS, rate=0.08, tilt=TILT[kind])
+    adversary.strengthen(model, task.detector, steps=FRESH_ASCENTS, rate=0.08, tilt=TILT)
     return frozen(adversary.law())
 
 
