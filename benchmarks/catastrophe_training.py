@@ -12,10 +12,9 @@ adversary's law.  Then, by two importance-sampling proposals and subset simulati
 own stream: the probability under the training adversary's last law before and after, and under
 the strongest law that a fresh adversary finds against the model before and after.
 
-The settings were chosen on seeds 100 and 101.  Digits are reported on seeds 0 to 4.  The teacher's
-task, on which seeds 0 to 4 came short with a margin of 0.7 nats, is reported with one of 1.5 nats
-on seeds 10 to 14.  (On seeds 5 and 6 the default tilt, which errs low as often as high, was tried:
-training finds the models that it errs low on, and the checks stop it.)  About two minutes a
+The settings were chosen on seeds 100 and 101; seeds 0 to 4 are reported.  (With
+1.5 nats to spare the teacher's seeds 5 and 6, with the default tilt, and 10 were stopped early by
+their checks.)  About two minutes a
 row on one core of two.  ``--only teacher`` or ``digits``, ``--seeds 0 1`` for some of the rows.
 """
 
@@ -45,14 +44,13 @@ from catastrophe_tasks import (
 from common import machine, write_results
 
 BUDGET = 1.0
-FALL = {"teacher": 1e4 * math.e**1.5, "digits": 1e4 * math.e**0.7}
+FALL = 1e4 * math.e**0.7
 RATE = 1e-3
 WEIGHT = 0.008
 FRESH_ASCENTS = 50
 TILT = ou.Tilt(order=3, variant="basic")
-STEPS = {"teacher": 300, "digits": 60}
+STEPS = {"teacher": 200, "digits": 60}
 MAKE: dict[str, Callable[[int], Task]] = {"teacher": teacher_task, "digits": digits_task}
-SEEDS = {"teacher": range(10, 15), "digits": range(5)}
 RESULTS = Path("benchmarks/results/catastrophe_training.json")
 
 
@@ -71,7 +69,7 @@ def row(kind: str, seed: int) -> dict[str, Any]:
         adversary,
         optimizer=torch.optim.Adam(model.parameters(), lr=RATE),
         weight=WEIGHT,
-        fall=FALL[kind],
+        fall=FALL,
         tilt=TILT,
         warm_up=25,
         renew_every=steps // 5,
@@ -127,7 +125,6 @@ def row(kind: str, seed: int) -> dict[str, Any]:
         "task": kind,
         "seed": seed,
         "tilt": repr(TILT),
-        "floor_below_start": FALL[kind],
         "event": repr(task.detector),
         "held": bool(held and ratio <= 1.3),
         "fall": falls,
@@ -199,18 +196,18 @@ def sampled_training(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(MAKE), default=list(MAKE))
-    parser.add_argument("--seeds", nargs="+", type=int, default=None)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for kind in options.only:
-        for seed in options.seeds or SEEDS[kind]:
+        for seed in options.seeds:
             one = row(kind, seed)
             # Read anew: another run may have written rows of its own meanwhile.
             known = json.loads(options.output.read_text()) if options.output.exists() else {}
             rows = [r for r in known.get("rows", []) if (r["task"], r["seed"]) != (kind, seed)]
             rows = sorted([*rows, one], key=lambda r: (r["task"], r["seed"]))
-            settings = {"kl_budget": BUDGET, "weight": WEIGHT}
+            settings = {"kl_budget": BUDGET, "fall": FALL, "weight": WEIGHT, "steps": STEPS}
             results = {"machine": machine(), "settings": settings, "rows": rows}
             write_results(str(options.output), results, quiet=True)
             fell = {name: f"{value:.3g}" for name, value in one["fall"].items()}
