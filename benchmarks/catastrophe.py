@@ -30,6 +30,7 @@ LEVELS = (1e-4, 1e-6, 1e-9)
 VARIANTS: dict[str, ou.Tilt] = {
     "order 3 elliptical (default)": ou.Tilt(),
     "order 3 augmented": ou.Tilt(variant="augmented"),
+    "order 3 elliptical, not refined": ou.Tilt(refinements=0),
     "order 3 basic": ou.Tilt(variant="basic"),
     "order 2": ou.Tilt(order=2),
 }

@@ -101,8 +101,8 @@ def mechanistic_training(
         >>> task = lambda step: (model.weight - 1).square().sum()
         >>> adversary = ou.GaussianAdversary(ou.Gaussian.standard(4), kl_budget=0.5)
         >>> loop = mechanistic_training(model, task, ou.output[0] > 8, adversary, steps=3)
-        >>> [step.step for step in loop]
-        [1, 2, 3]
+        >>> len([*loop])
+        3
     """
     if not isinstance(adversary, Adversary):
         raise InputError(
