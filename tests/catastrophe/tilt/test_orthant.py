@@ -35,3 +35,14 @@ def test_equal_and_opposite_quantities() -> None:
     opposite = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double()
     between = float(log_orthant(zero, opposite, torch.tensor([1.0, -2.0]).double())[0])
     assert between == pytest.approx(math.log(stats.norm.cdf(2) - stats.norm.cdf(1)), abs=1e-3)
+
+
+def test_thresholds_that_hold_anyway_are_left_out() -> None:
+    law = gaussian(3)
+    deviation = law.covariance.diagonal().sqrt()
+    hard = law.mean + deviation * torch.tensor([2.0, -40.0, -40.0]).double()
+    value, trust, _ = log_orthant(law.mean, law.covariance, hard)
+    assert float(value) == pytest.approx(stats.norm.logsf(2), rel=1e-12)
+    assert trust == "ok"
+    easy = law.mean - 20 * deviation
+    assert float(log_orthant(law.mean, law.covariance, easy)[0]) == pytest.approx(0, abs=1e-12)

@@ -27,7 +27,7 @@ def log_orthant(
     that hold even where the hardest one is met are left out.
     """
     ease = ((mean - thresholds) * covariance.diagonal().rsqrt()).detach()
-    kept = (ease <= _SURE - ease.min().clamp_max(0)).nonzero()[:, 0]
+    kept = (ease <= max(_SURE, float(ease.min())) - ease.min().clamp_max(0)).nonzero()[:, 0]
     mean, thresholds, covariance = mean[kept], thresholds[kept], covariance[kept][:, kept]
     if len(mean) == 1:
         z = (mean - thresholds) * covariance.diagonal().rsqrt()
