@@ -336,7 +336,8 @@ def _affordable(kind: Any, problem: ou.Problem, seconds: float) -> int:
     samples = 1000
     for _ in range(2):
         took = min(_seconds(kind(samples=samples, seed=5), problem) for _ in range(2))
-        samples = max(200, int(samples * min(seconds / took, 50)))
+        # Subset simulation takes no fewer: 100 for each of ten repetitions.
+        samples = max(1000, int(samples * min(seconds / took, 50)))
     return samples
 
 
