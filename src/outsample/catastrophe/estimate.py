@@ -1,8 +1,9 @@
 """What estimators of catastrophes share: the problem they take and the estimate they return."""
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -25,6 +26,12 @@ class TailEstimate(Estimate):
     relative_error: Tensor | None = None
     #: Evaluations of the network that were drawn; None for mechanistic methods.
     samples: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The estimate as plain numbers, strings, lists and dictionaries."""
+        error = None if self.relative_error is None else float(self.relative_error)
+        finite = error if error is not None and math.isfinite(error) else None
+        return {**super().to_dict(), "relative_error": finite, "samples": self.samples}
 
 
 class TailEstimator(Estimator):

@@ -1,7 +1,7 @@
 """``outsample catastrophe``: probabilities too small to sample, and training them away."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -189,7 +189,7 @@ def estimate(
             "model": str(model),
             "problem": problem.describe(),
             "detector": repr(event),
-            "estimates": {name: _to_dict(one) for name, one in found.items()},
+            "estimates": {name: one.to_dict() for name, one in found.items()},
         }
         out.text(f"{model}: {problem.describe()}")
         out.table(
@@ -199,11 +199,6 @@ def estimate(
         for name, one in found.items():
             if one.reasons:
                 out.text(f"{name}: {'; '.join(one.reasons)}")
-
-
-def _to_dict(found: "TailEstimate") -> dict[str, Any]:
-    error = None if found.relative_error is None else float(found.relative_error)
-    return {**found.to_dict(), "relative_error": error, "samples": found.samples}
 
 
 def _cells(found: "TailEstimate") -> tuple[str, ...]:

@@ -73,6 +73,14 @@ def test_two_proposals_agree_on_a_network() -> None:
     assert abs(apart) < 4 * math.hypot(float(one.relative_error), float(other.relative_error))
 
 
+def test_the_document_has_the_relative_error_and_the_samples() -> None:
+    problem, _ = tails.halfspace(3.0)
+    document = TiltedImportanceSampling(5000).estimate(problem).to_dict()
+    assert 0 < document["relative_error"] < 0.1
+    assert document["samples"] == 5000
+    assert ou.Tilt().estimate(problem).to_dict()["samples"] is None
+
+
 def test_the_cost_includes_the_tilt() -> None:
     problem, _ = tails.halfspace(4.0, 30)
     few, many = (TiltedImportanceSampling(n).estimate(problem).cost.flops for n in (1000, 9000))
