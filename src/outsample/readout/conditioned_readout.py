@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from outsample.errors import InputError, UnsupportedProblem
-from outsample.estimator import Estimator, Explanation, Trust, worst_trust
+from outsample.estimator import Explanation, Trust, worst_trust
 from outsample.problem import Problem
 from outsample.readout.advice import advice_for
 from outsample.readout.conditioning import Conditional, Split
 from outsample.readout.edgeworth import edgeworth, in_range
-from outsample.readout.estimate import ReadoutEstimate
+from outsample.readout.estimate import ReadoutEstimate, ReadoutEstimator, two_layer_of
 from outsample.readout.hermite_tensors import MISMATCH, HermiteTensors
 from outsample.readout.kernels import second_order
 from outsample.readout.outputs import Output
@@ -34,7 +34,7 @@ _SKEWED, _HEAVY = 0.5, 1.0
 
 
 @dataclass(frozen=True)
-class ConditionedReadout(Estimator):
+class ConditionedReadout(ReadoutEstimator):
     r"""E[σ(f(x))] of a two-layer network: exact along a few directions, cumulants across them.
 
     The directions U are those along which f is least linear, the leading eigenvectors of the
@@ -58,6 +58,9 @@ class ConditionedReadout(Estimator):
     Raises:
         InputError: for settings out of range.
 
+    Source: the documentation, theory/readout, has the derivation; W. Gautschi, "Orthogonal
+    Polynomials" (2004), for the half-range rules.
+
     Example:
         >>> import torch
         >>> from outsample.readout import TwoLayer
@@ -71,9 +74,6 @@ class ConditionedReadout(Estimator):
     nodes: int | None = None
     degree: int = 4
     mismatch: float = MISMATCH
-
-    mechanistic: ClassVar[bool] = True
-    explanations: ClassVar[tuple[type[Explanation], ...]] = (HermiteTensors,)
 
     def __post_init__(self) -> None:
         if type(self.directions) is not int or not 0 <= self.directions <= 3:
@@ -110,25 +110,9 @@ class ConditionedReadout(Estimator):
                 return cls(directions, nodes, degree=4 if directions == 2 else 2)
         return cls(0, degree=2)
 
-    def accepts(self, problem: Problem) -> str | None:
-        """Takes two-layer networks."""
-        if isinstance(problem, TwoLayer):
-            return None
-        return "it takes a TwoLayer; TwoLayer.from_module reads one from a module"
-
-    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> ReadoutEstimate:
-        """Estimate E[σ(f)] of ``problem``, with the help of Hermite tensors if they are given.
-
-        Raises:
-            UnsupportedProblem: if the estimator does not take this problem or explanation.
-            NumericalError: if the arithmetic leaves the range of the dtype.
-        """
-        return cast(ReadoutEstimate, super().estimate(problem, explanation))
-
     @torch.no_grad()
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> ReadoutEstimate:
-        if not isinstance(problem, TwoLayer):
-            raise TypeError("accepts() lets only two-layer networks in")
+        problem = two_layer_of(problem)
         net = problem.whitened()
         count = min(self.directions, net.size[0])
         advice, used = advice_for(problem, explanation, self.degree, count, self.mismatch)

@@ -30,6 +30,9 @@ class HermiteExplainer(Explainer):
     Raises:
         InputError: for settings out of range.
 
+    Source: the Alignment Research Center's "Competing with sampling" (2025), problem 2 (train
+    and explain); the three forms in the documentation, theory/readout.
+
     Example:
         >>> import torch
         >>> problem = TwoLayer(torch.eye(4), torch.ones(4))

@@ -67,6 +67,9 @@ class HermiteTensors(Explanation):
     Raises:
         InputError: for shapes that do not fit, entries that are not finite, negative variances, or
             directions that are not orthonormal to 1e-8.
+
+    Source: the Alignment Research Center's "Competing with sampling" (2025); formulas in the
+    documentation, theory/readout.
     """
 
     inputs: int

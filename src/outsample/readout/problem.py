@@ -76,6 +76,9 @@ class TwoLayer(Problem):
         InputError: for entries that are not real and finite, shapes that do not fit, an empty
             hidden layer, or an output function that does not work entry by entry.
 
+    Source: the Alignment Research Center's "Competing with sampling" (2025), problem 1;
+    formulas in the documentation, theory/readout.
+
     Example:
         >>> import torch
         >>> weight = torch.eye(2, dtype=torch.float64)

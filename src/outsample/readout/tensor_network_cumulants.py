@@ -2,18 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, cast
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from outsample.errors import InputError, UnsupportedProblem
-from outsample.estimator import Estimator, Explanation
+from outsample.estimator import Explanation
 from outsample.problem import Problem
 from outsample.readout.advice import advice_for
 from outsample.readout.contraction import Series, cumulant
 from outsample.readout.edgeworth import edgeworth, in_range
-from outsample.readout.estimate import ReadoutEstimate
+from outsample.readout.estimate import ReadoutEstimate, ReadoutEstimator, two_layer_of
 from outsample.readout.hermite_tensors import HermiteTensors, first_two
 from outsample.readout.outputs import Output, Threshold
 from outsample.readout.problem import TwoLayer
@@ -28,7 +28,7 @@ _REMAINDER, _INCREMENT, _SHARE = 0.05, 0.25, 0.35
 
 
 @dataclass(frozen=True)
-class TensorNetworkCumulants(Estimator):
+class TensorNetworkCumulants(ReadoutEstimator):
     r"""E[σ(f(x))] of a two-layer network from the cumulants of f, as sums over multigraphs.
 
     The variance is exact.  The third and fourth cumulants are sums over connected multigraphs of
@@ -51,6 +51,9 @@ class TensorNetworkCumulants(Estimator):
     Raises:
         InputError: for settings out of range.
 
+    Source: the Alignment Research Center's "Competing with sampling" (2025), problem 1 (tensor
+    networks pruned by operator norm); formulas in the documentation, theory/readout.
+
     Example:
         >>> import torch
         >>> from outsample.readout import TwoLayer
@@ -65,9 +68,6 @@ class TensorNetworkCumulants(Estimator):
     order: int = 4
     prune: float = 0.0
     readout: ReadOut = "edgeworth"
-
-    mechanistic: ClassVar[bool] = True
-    explanations: ClassVar[tuple[type[Explanation], ...]] = (HermiteTensors,)
 
     def __post_init__(self) -> None:
         for name, low, high in (("degree", 2, 8), ("order", 2, 4)):
@@ -97,25 +97,16 @@ class TensorNetworkCumulants(Estimator):
 
     def accepts(self, problem: Problem) -> str | None:
         """Takes two-layer networks; by Lugannani and Rice's formula, those with a threshold."""
-        if not isinstance(problem, TwoLayer):
-            return "it takes a TwoLayer; TwoLayer.from_module reads one from a module"
-        if self.readout == "lugannani_rice" and not isinstance(problem.output, Threshold):
+        if (reason := super().accepts(problem)) is not None:
+            return reason
+        output = two_layer_of(problem).output
+        if self.readout == "lugannani_rice" and not isinstance(output, Threshold):
             return "readout = 'lugannani_rice' takes a Threshold as output; use 'quadratic'"
         return None
 
-    def estimate(self, problem: Problem, explanation: Explanation | None = None) -> ReadoutEstimate:
-        """Estimate E[σ(f)] of ``problem``, with the help of Hermite tensors if they are given.
-
-        Raises:
-            UnsupportedProblem: if the estimator does not take this problem or explanation.
-            NumericalError: if the arithmetic leaves the range of the dtype.
-        """
-        return cast(ReadoutEstimate, super().estimate(problem, explanation))
-
     @torch.no_grad()
     def _estimate(self, problem: Problem, explanation: Explanation | None) -> ReadoutEstimate:
-        if not isinstance(problem, TwoLayer):
-            raise TypeError("accepts() lets only two-layer networks in")
+        problem = two_layer_of(problem)
         advice, used = advice_for(problem, explanation, self.degree, 1)
         advice = advice.up_to(self.degree)
         found = [self._one(problem.output, advice, i) for i in range(len(advice.variance))]

@@ -84,6 +84,9 @@ class FromCumulants(TailEstimator):
     Raises:
         InputError: for another method or order.
 
+    Source: H. Cramér, "Mathematical Methods of Statistics" (1946), for Gram-Charlier and Edgeworth;
+    E. A. Cornish and R. A. Fisher (1938); R. Lugannani and S. Rice (1980).
+
     Example:
         >>> import torch, outsample as ou
         >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
