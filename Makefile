@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHARED := benchmarks/common.py benchmarks/cumulants_report.py benchmarks/depth_ideas.py \
-	benchmarks/catastrophe_nets.py benchmarks/catastrophe_residual.py
+	benchmarks/catastrophe_nets.py benchmarks/catastrophe_residual.py benchmarks/catastrophe_tasks.py
 BENCHMARKS := $(filter-out $(SHARED),$(wildcard benchmarks/*.py))
 # Tests run in parallel, each worker on one thread; a few workers are plenty.
 WORKERS := -n auto --maxprocesses 4
