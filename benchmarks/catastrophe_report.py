@@ -53,8 +53,8 @@ def accuracy(part: dict[str, Any]) -> str:
     ok = [abs(r[DEFAULT]["error"]) for r in part["rows"] if r[DEFAULT]["trust"] == "ok"]
     return (
         f"{table(part)}\n\nThat is {len(errors(part))} events; "
-        f"{part['without_good_truth']} more, most of them behind four layers, have no truth that is "
-        "good\nenough to judge by (one draw with more than 2 % of the weight, or an error above "
+        f"{part['without_good_truth']} more, most of them behind four layers, have no truth "
+        "that is good\nenough to judge by (one draw with more than 2 % of the weight, or an error above "
         "5 %). Judged by\nthose all the same, `Tilt()` is within 15 % in "
         f"{share(everything, 1.15)} of all {len(everything)} and within 40 % in\n"
         f"{share(everything, 1.4)}; the largest factor among trusted ones is then "
@@ -76,8 +76,8 @@ def digits(part: dict[str, Any]) -> str:
 
 def equal_time(part: dict[str, Any]) -> str:
     lines = [
-        "At the time that `Tilt()` takes, on random networks of width 64 (median factors; for plain",
-        "sampling its relative standard error):",
+        "At the time that `Tilt()` takes, on random networks of width 64 (median factors; for",
+        "plain sampling its relative standard error):",
         "",
         "| p | `Tilt()` | tilted sampling | subset simulation | cross-entropy | plain sampling |",
         "| --- | --- | --- | --- | --- | --- |",
