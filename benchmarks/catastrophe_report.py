@@ -54,8 +54,8 @@ def accuracy(part: dict[str, Any]) -> str:
     return (
         f"{table(part)}\n\nThat is {len(errors(part))} events; "
         f"{part['without_good_truth']} more, most of them behind four layers, have no truth "
-        "that is good\nenough to judge by (one draw with more than 2 % of the weight, or an error above "
-        "5 %). Judged by\nthose all the same, `Tilt()` is within 15 % in "
+        "that is good\nenough to judge by (one draw with more than 2 % of the weight, or an error "
+        "above 5 %). Judged by\nthose all the same, `Tilt()` is within 15 % in "
         f"{share(everything, 1.15)} of all {len(everything)} and within 40 % in\n"
         f"{share(everything, 1.4)}; the largest factor among trusted ones is then "
         f"{math.exp(max(ok)):.2f}."
