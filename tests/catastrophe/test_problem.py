@@ -264,9 +264,11 @@ def test_inputs_of_another_shape_are_refused() -> None:
 
 
 def test_values_that_are_not_finite_are_refused() -> None:
-    problem = CatastropheProbability(NET, LAW, output[0] > 1)
-    x = inputs(3)
-    x[1] = 1.7e308
+    net = torch.nn.Linear(5, 3, dtype=torch.float64)
+    torch.nn.init.constant_(net.weight, 1e308)
+    problem = CatastropheProbability(net, LAW, output[0] > 1)
+    x = torch.zeros(3, 5).double()
+    x[1] = 1.0
     with pytest.raises(ou.NumericalError, match="1 of 3 inputs"):
         problem(x)
 

@@ -17,7 +17,7 @@ from outsample.catastrophe.problem import CatastropheProbability
 from outsample.catastrophe.tilt.conjunction import detached
 from outsample.catastrophe.tilt.events import log_probability_of, whitened
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local
+from outsample.catastrophe.tilt.order2 import moments
 from outsample.catastrophe.tilt.tilt import Tilt, components
 from outsample.distributions import Gaussian, GaussianMixture
 from outsample.errors import InputError, NumericalError
@@ -223,8 +223,8 @@ class _Line:
             n = graph.affine[0].weight.shape[1]
             zero = graph.affine[0].weight.new_zeros(n)
             with torch.no_grad():
-                found = local(graph, zero, torch.eye(n).to(zero))
+                mean, variance = moments(graph, zero, torch.eye(n).to(zero))
             unit = float(self._unit)
-            means.append((float(found.mean) - float(self._zero)) / unit)
-            deviations.append(math.sqrt(max(float(found.covariance), 0.0)) / abs(unit))
+            means.append((float(mean) - float(self._zero)) / unit)
+            deviations.append(math.sqrt(max(float(variance), 0.0)) / abs(unit))
         return max(means), max(deviations)

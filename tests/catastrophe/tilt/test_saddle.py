@@ -33,7 +33,7 @@ def test_thresholds_are_reached(outputs: int) -> None:
     thresholds = local_outputs.mean + 2 * deviation
     strength = saddle(model, thresholds, torch.zeros(outputs).double())
     law = model.tilted(strength)
-    assert is_definite(law)
+    assert is_definite(law.precision)
     gap = (thresholds - model.means(law) - model.residual @ strength) / deviation
     assert bool((strength >= 0).all())
     np.testing.assert_allclose(gap[strength > 0], 0, atol=1e-5)
@@ -58,4 +58,4 @@ def test_a_model_that_cannot_reach_its_threshold_stops_where_the_law_exists() ->
     )
     strength = saddle(model, zero + 1e6, zero)
     assert 0.9 < float(strength) < 1
-    assert is_definite(model.tilted(0.99 * strength))
+    assert is_definite(model.precision(0.99 * strength))

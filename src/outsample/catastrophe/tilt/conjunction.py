@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local
+from outsample.catastrophe.tilt.order2 import local, moments
 from outsample.catastrophe.tilt.orthant import log_orthant
 from outsample.catastrophe.tilt.response import Response, expander, respond
 from outsample.catastrophe.tilt.solver import Solution, improved, solve
@@ -41,6 +41,8 @@ class Settings:
     starts: int
     refinements: int
     steps: int
+    #: How precisely the fixed point is found, before refinements.
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,13 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
+        search = settings.steps, settings.tolerance
         first, *more = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
-        found = _unfolded(frozen, at, solve(frozen, at, first, settings.steps), settings)
+        found = _unfolded(frozen, at, solve(frozen, at, first, *search), settings)
         tilt = found[0].law
         others = max(settings.starts - 1, int(_is_near(frozen, at, tilt)))
         for start in (*more, *_other_starts(frozen, tilt, others)):
-            other = solve(frozen, at, start, settings.steps)
+            other = solve(frozen, at, start, *search)
             if all(_apart(other.law, known.law) for known in found):
                 found.append(other)
         refined = [_refined(frozen, at, solution, settings) for solution in found]
@@ -264,7 +267,13 @@ def _unfolded(
     eye = torch.eye(len(law.mean)).to(law.precision)
     step = vectors[:, 0] * float(values[0]) ** -0.5
     halves = [
-        solve(graph, thresholds, TiltedLaw(law.mean + sign * step, eye), settings.steps)
+        solve(
+            graph,
+            thresholds,
+            TiltedLaw(law.mean + sign * step, eye),
+            settings.steps,
+            settings.tolerance,
+        )
         for sign in (1.0, -1.0)
     ]
     return halves if _apart(halves[0].law, halves[1].law) else [one]
@@ -299,6 +308,6 @@ def _is_near(graph: Graph, thresholds: Tensor, law: TiltedLaw) -> bool:
     """Whether inputs opposite the tilt come close to all thresholds as well."""
     if float(law.mean.norm()) < 1.0:
         return False
-    there = local(graph, -law.mean, law.covariance)
-    away = (thresholds - there.mean) / there.covariance.diagonal().clamp_min(1e-300).sqrt()
+    mean, covariance = moments(graph, -law.mean, law.covariance)
+    away = (thresholds - mean) / covariance.diagonal().clamp_min(1e-300).sqrt()
     return float(away.max()) < _NEAR

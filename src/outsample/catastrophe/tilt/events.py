@@ -18,7 +18,7 @@ from outsample.catastrophe.tilt.conjunction import (
 )
 from outsample.catastrophe.tilt.independence import independent_groups
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local
+from outsample.catastrophe.tilt.order2 import moments
 from outsample.catastrophe.tilt.union import LogProbability
 from outsample.distributions import Gaussian
 from outsample.errors import NumericalError
@@ -91,16 +91,16 @@ def _conjunction(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        outputs = local(frozen, base.mean, base.covariance)
-    if not all(math.isfinite(float(part.sum())) for part in outputs):
+        mean, covariance = moments(frozen, base.mean, base.covariance)
+    if not math.isfinite(float(mean.sum() + covariance.sum())):
         raise NumericalError(
             "Tilt: the outputs' cumulants under the inputs' own law left the range of float64; "
             "rescale the network's weights or its inputs"
         )
     last = frozen.affine[-1].weight
-    deviation = outputs.covariance.diagonal().clamp_min(0).sqrt()
+    deviation = covariance.diagonal().clamp_min(0).sqrt()
     varies = deviation > _CONSTANT * last.abs().amax(1).clamp_min(1e-300)
-    above = outputs.mean > thresholds.detach()
+    above = mean > thresholds.detach()
     if bool((~varies & ~above).any()):
         return Found(LogProbability(thresholds.new_tensor(-torch.inf)))
     kept = varies.nonzero()[:, 0]

@@ -27,14 +27,25 @@ class TiltedLaw:
 
     @classmethod
     def of(cls, linear: Float64[Tensor, " n"], precision: Float64[Tensor, "n n"]) -> Self:
-        """The law ∝ exp(linearᵀ x - xᵀ precision x / 2)."""
-        return cls(torch.linalg.solve(precision, linear), precision)
+        """The law ∝ exp(linearᵀ x - xᵀ precision x / 2).
+
+        Raises:
+            torch.linalg.LinAlgError: if there is none: ``precision`` is not positive definite.
+        """
+        factor = torch.linalg.cholesky(precision)
+        law = cls(torch.cholesky_solve(linear[:, None], factor)[:, 0], precision)
+        law.__dict__.update(linear=linear, factor=factor)
+        return law
+
+    @cached_property
+    def factor(self) -> Float64[Tensor, "n n"]:
+        """Lower Cholesky factor of the precision."""
+        return torch.linalg.cholesky(self.precision)
 
     @cached_property
     def covariance(self) -> Float64[Tensor, "n n"]:
         """Covariance of Q, shape (n, n)."""
-        inverse = torch.linalg.inv(self.precision)
-        return (inverse + inverse.T) / 2
+        return torch.cholesky_inverse(self.factor)
 
     @cached_property
     def linear(self) -> Float64[Tensor, " n"]:
@@ -50,7 +61,7 @@ class TiltedLaw:
     def divergence(self) -> float:
         """Kullback-Leibler divergence KL(Q ‖ P), in nats."""
         n = len(self.mean)
-        log_det = float(torch.linalg.slogdet(self.precision)[1])
+        log_det = 2 * float(self.factor.diagonal().log().sum())
         return 0.5 * (float(self.covariance.trace() + self.mean @ self.mean) - n + log_det)
 
     @cached_property
@@ -63,8 +74,7 @@ class TiltedLaw:
     def moved(self, amount: float) -> "TiltedLaw":
         """Q tilted once more, by exp(amount · q)."""
         precision = self.precision - amount * self.curvature
-        step = torch.linalg.solve(precision, self.mean)
-        return TiltedLaw(self.mean + amount * step, precision)
+        return TiltedLaw.of(precision @ self.mean + amount * self.mean, precision)
 
     def mixed(self, other: "TiltedLaw", share: float) -> "TiltedLaw":
         """The law between this and ``other`` in natural parameters, at ``share`` of the way."""

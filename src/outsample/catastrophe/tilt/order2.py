@@ -40,6 +40,32 @@ class _Layer(NamedTuple):
 
 def local(graph: Graph, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"]) -> Local:
     """Outputs of ``graph`` to second order under N(mean, covariance)."""
+    mean, covariance, layers = _propagated(graph, mean, covariance)
+    d = mean.shape[0]
+    to_mean = torch.eye(d, dtype=mean.dtype, device=mean.device)
+    to_covariance: Tensor | None = None
+    for layer in reversed(layers):
+        if not isinstance(layer, Tensor):
+            to_mean, to_covariance = _backward(layer, to_mean, to_covariance)
+            continue
+        to_mean = to_mean @ layer
+        if to_covariance is not None:
+            to_covariance = layer.T @ to_covariance @ layer
+    if to_covariance is None:
+        to_covariance = mean.new_zeros(d, to_mean.shape[1], to_mean.shape[1])
+    return Local(mean, covariance, to_mean, 2 * to_covariance)
+
+
+def moments(
+    graph: Graph, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"]
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """Mean and covariance of the outputs alone."""
+    return _propagated(graph, mean, covariance)[:2]
+
+
+def _propagated(
+    graph: Graph, mean: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor, list[_Layer | Tensor]]:
     layers: list[_Layer | Tensor] = []
     for step in graph.steps:
         if isinstance(step, Affine):
@@ -49,15 +75,7 @@ def local(graph: Graph, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n 
         else:
             mean, covariance, layer = _forward(step, mean, covariance)
             layers.append(layer)
-    d = mean.shape[0]
-    to_mean = torch.eye(d, dtype=mean.dtype, device=mean.device)
-    to_covariance = mean.new_zeros(d, d, d)
-    for layer in reversed(layers):
-        if isinstance(layer, Tensor):
-            to_mean, to_covariance = to_mean @ layer, layer.T @ to_covariance @ layer
-        else:
-            to_mean, to_covariance = _backward(layer, to_mean, to_covariance)
-    return Local(mean, covariance, to_mean, 2 * to_covariance)
+    return mean, covariance, layers
 
 
 def _forward(step: Activation, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, _Layer]:
@@ -77,10 +95,15 @@ def _forward(step: Activation, mean: Tensor, covariance: Tensor) -> tuple[Tensor
 
 
 def _backward(
-    layer: _Layer, to_mean: Float[Tensor, "d n"], to_covariance: Float[Tensor, "d n n"]
+    layer: _Layer, to_mean: Float[Tensor, "d n"], to_covariance: Float[Tensor, "d n n"] | None
 ) -> tuple[Float[Tensor, "d n"], Float[Tensor, "d n n"]]:
-    """Derivatives in the pre-activations' mean and covariance from those in the activations'."""
+    """Derivatives in the pre-activations' mean and covariance from those in the activations'.
+
+    Without ``to_covariance``, it is zero.
+    """
     covariance, (c1, c2, c3, c4) = layer.covariance, layer.c
+    if to_covariance is None:
+        return to_mean * c1, torch.diag_embed(0.5 * to_mean * c2)
     own = to_covariance.diagonal(dim1=1, dim2=2).clone()
     variance = covariance.diagonal()
     weighted = to_covariance * covariance

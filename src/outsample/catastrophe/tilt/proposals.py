@@ -16,6 +16,8 @@ from outsample.distributions import Gaussian
 
 #: Combinations of modes of independent parts that are kept for one event, likeliest first.
 _MOST = 16
+#: How precisely the fixed point is found: a proposal need not be exact.
+_TOLERANCE = 0.25
 
 
 class Proposal(NamedTuple):
@@ -27,7 +29,7 @@ class Proposal(NamedTuple):
 
 def proposals(problem: CatastropheProbability, law: Gaussian, starts: int) -> list[Proposal]:
     """The tilts of all the detector's conjunctions, found at order 2."""
-    settings = Settings(closure_of(2, "basic"), starts, refinements=0, steps=60)
+    settings = Settings(closure_of(2, "basic"), starts, 0, steps=60, tolerance=_TOLERANCE)
     found: list[Proposal] = []
     with torch.no_grad():
         for event in problem.events():

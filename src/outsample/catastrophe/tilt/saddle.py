@@ -17,6 +17,8 @@ from outsample.catastrophe.tilt.order2 import Local
 _SHORT = 0.98
 #: Newton steps for several thresholds, and when they have converged.
 _STEPS, _TOLERANCE = 30, 1e-6
+#: How precisely the strength of a single threshold is found.
+_ROUND = 1e-9
 
 
 class Quadratic:
@@ -41,9 +43,13 @@ class Quadratic:
 
     def tilted(self, strength: Float64[Tensor, " d"]) -> TiltedLaw:
         """N(0, I) tilted by exp(Σ strength_j f_j) of the model."""
-        eye = torch.eye(self.hessian.shape[1]).to(self.hessian)
-        precision = eye - torch.tensordot(strength, self.hessian, 1)
-        return TiltedLaw.of(strength @ self.slope, precision)
+        return TiltedLaw.of(strength @ self.slope, self.precision(strength))
+
+    def precision(self, strength: Float64[Tensor, " d"]) -> Float64[Tensor, "n n"]:
+        """The tilt's precision; there is no such tilt unless it is positive definite."""
+        negative = -torch.tensordot(strength, self.hessian, 1)
+        negative.diagonal().add_(1)
+        return negative
 
     def means(self, law: TiltedLaw) -> Float64[Tensor, " d"]:
         """E_Q f_j of the model, without the remainder."""
@@ -69,12 +75,12 @@ def saddle(
     if len(thresholds) == 1:
         return _one(model, float(thresholds[0]))
     # What an earlier model could bear may be too much for this one.
-    strength = _feasible(lambda share: model.tilted(share * start)) * start
+    strength = _feasible(lambda share: model.precision(share * start)) * start
     law = model.tilted(strength)
     for _ in range(_STEPS):
         gap = thresholds - model.means(law) - model.residual @ strength
         step = _projected_step(strength, gap, model.covariances(law)) - strength
-        share = _feasible(lambda s, b=strength, d=step: model.tilted(b + s * d))
+        share = _feasible(lambda s, b=strength, d=step: model.precision(b + s * d))
         strength = strength + share * step
         law = model.tilted(strength)
         if float((share * step).abs().max()) <= _TOLERANCE * (1 + float(strength.max())):
@@ -82,10 +88,11 @@ def saddle(
     return strength
 
 
-def is_definite(law: TiltedLaw) -> bool:
-    """Whether the precision is positive definite, with room to spare."""
-    eye = torch.eye(len(law.mean)).to(law.precision)
-    return int(torch.linalg.cholesky_ex(law.precision - (1 - _SHORT) * eye)[1]) == 0
+def is_definite(precision: Float64[Tensor, "n n"]) -> bool:
+    """Whether a precision is positive definite, with room to spare."""
+    less = precision.clone()
+    less.diagonal().sub_(1 - _SHORT)
+    return int(torch.linalg.cholesky_ex(less)[1]) == 0
 
 
 def _one(model: Quadratic, threshold: float) -> Float64[Tensor, " 1"]:
@@ -109,7 +116,7 @@ def _one(model: Quadratic, threshold: float) -> Float64[Tensor, " 1"]:
         high = min(2 * high, most)
         if high > 1e12:
             break
-    found: Any = high if gap(high) <= 0 else brentq(gap, 0.0, high, xtol=1e-10)
+    found: Any = high if gap(high) <= 0 else brentq(gap, 0.0, high, xtol=1e-12, rtol=np.float64(_ROUND))
     return torch.full_like(model.constant, float(found))
 
 
@@ -129,10 +136,10 @@ def _projected_step(strength: Tensor, gap: Tensor, covariance: Tensor) -> Tensor
     return torch.from_numpy(np.asarray(solution)).to(strength) * scale
 
 
-def _feasible(law: Callable[[float], TiltedLaw]) -> float:
+def _feasible(precision: Callable[[float], Tensor]) -> float:
     """The largest of 1, ½, ¼, … at which the law exists."""
     share = 1.0
-    while share > 1e-6 and not is_definite(law(share)):
+    while share > 1e-6 and not is_definite(precision(share)):
         share /= 2
     return share if share > 1e-6 else 0.0
 

@@ -9,16 +9,13 @@ from torch import Tensor
 
 from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.order2 import Local, local
-from outsample.catastrophe.tilt.saddle import Quadratic, is_definite, saddle
+from outsample.catastrophe.tilt.saddle import Quadratic, saddle
 from outsample.networks.graph import Graph
 
 #: Share of the way to the model's tilt that a step goes, at first and at least; a step that moves
 #: the tilt no less than the one before makes the next ones shorter.
 _SHARE, _LEAST_SHARE = 0.85, 0.2
 _SLOW, _SHORTER = 0.8, 0.7
-#: A tilt is found when its mean moves less than this, in its own standard deviations, and its
-#: covariance by less than twice as much of itself.
-_TOLERANCE = 3e-2
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,18 @@ class Solution:
 
 
 def solve(
-    graph: Graph, thresholds: Float64[Tensor, " d"], start: TiltedLaw, most_steps: int
+    graph: Graph,
+    thresholds: Float64[Tensor, " d"],
+    start: TiltedLaw,
+    most_steps: int,
+    tolerance: float,
 ) -> Solution:
     """The fixed point at order 2: Q is P tilted by the outputs' own quadratic model under Q.
 
     Every step expands the outputs under Q to second order, finds how strongly the expansion must
-    be weighed for its means to reach the thresholds, and goes most of the way to that tilt.
+    be weighed for its means to reach the thresholds, and goes most of the way to that tilt.  It is
+    found when its mean moves by less than ``tolerance``, in its own standard deviations, and its
+    covariance by less than twice as much of itself.
     """
     law, strength = start, torch.zeros_like(thresholds)
     share, last = _SHARE, math.inf
@@ -52,7 +55,7 @@ def solve(
         moved = math.sqrt(max(float(step_in_mean @ law.precision @ step_in_mean), 0.0))
         spread = float((law.covariance @ (new.precision - law.precision)).norm())
         law = new
-        if moved < _TOLERANCE and spread < 2 * _TOLERANCE:
+        if moved < tolerance and spread < 2 * tolerance:
             return Solution(law, strength, step, converged=True)
         if moved + spread > _SLOW * last:
             share = max(_SHORTER * share, _LEAST_SHARE)
@@ -71,8 +74,4 @@ def improved(
     model = Quadratic(law, outputs)
     strength = saddle(model, thresholds, strength)
     target = model.tilted(strength)
-    new = law.mixed(target, share)
-    while not is_definite(new) and share > 1e-3:
-        share /= 2
-        new = law.mixed(target, share)
-    return new, strength
+    return (target if share == 1.0 else law.mixed(target, share)), strength

@@ -26,6 +26,8 @@ from outsample.problem import Problem
 
 #: The variant of each order that is used unless told.
 _VARIANTS: dict[int, Variant] = {2: "augmented", 3: "elliptical", 4: "basic"}
+#: How precisely the fixed point is found, and how precisely where a refinement goes on from it.
+_FINAL, _TO_REFINE = 0.03, 0.1
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ class Tilt(TailEstimator):
     def settings(self) -> Settings:
         """What the search for tilts needs to know."""
         closure = closure_of(self.order, self.variant or _VARIANTS[self.order])
-        return Settings(closure, self.starts, self.refinements, self.steps)
+        tolerance = _TO_REFINE if self.order > 2 and self.refinements else _FINAL
+        return Settings(closure, self.starts, self.refinements, self.steps, tolerance)
 
     def estimate(self, problem: Problem, explanation: Explanation | None = None) -> TiltEstimate:
         """Estimate the probability; no explanation is of use.

@@ -42,13 +42,13 @@ class WarmStarts:
     def state_dict(self) -> dict[Any, Any]:
         """The tilts as plain tensors; :meth:`load_state_dict` takes them back."""
         return {
-            event: [[(law.mean, law.precision) for law in laws] for laws in parts]
+            event: [[(law.linear, law.precision) for law in laws] for laws in parts]
             for event, parts in self._laws.items()
         }
 
     def load_state_dict(self, state: Mapping[Any, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
         self._laws = {
-            event: [[TiltedLaw(*law) for law in laws] for laws in parts]
+            event: [[TiltedLaw.of(*law) for law in laws] for laws in parts]
             for event, parts in state.items()
         }

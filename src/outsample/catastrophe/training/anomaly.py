@@ -28,8 +28,8 @@ from outsample.networks.graph import Affine
 _OWNER = "anomaly_detector"
 #: Share of the largest eigenvalue below which a layer has no variance along a direction.
 _NO_VARIANCE = 1e-10
-#: Steps to the tilts that say how strongly thresholds pull.
-_STEPS = 60
+#: Most steps to the tilts that say how strongly thresholds pull, and how precise these are.
+_STEPS, _TOLERANCE = 60, 0.03
 #: Pre-activations between which, and at how many places, an activation's range is looked for.
 _FAR, _PLACES = 50.0, 10_001
 
@@ -128,7 +128,7 @@ def _layers(layers: Sequence[int] | None, widths: Sequence[int]) -> list[int]:
 
 def _drivers(problem: CatastropheProbability, law: Gaussian) -> Iterator[Line]:
     """For every conjunction the sum of its quantities, weighed by how strongly they pull."""
-    settings = Settings(closure_of(2, "augmented"), 1, 0, _STEPS)
+    settings = Settings(closure_of(2, "augmented"), 1, 0, _STEPS, _TOLERANCE)
     for parts, event in zip(problem.conjunctions, problem.events(), strict=True):
         strength = [1.0]
         if len(parts) > 1:

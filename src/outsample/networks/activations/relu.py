@@ -19,10 +19,11 @@ _GENERAL = PiecewisePolynomial((0.0,), ((0.0,), (0.0, 1.0)), "relu")
 
 #: What e_{k,p} / σ^p consists of.  With α = μ/σ, P = Φ(α) and f its density: u = αP + f is the
 #: mean, w = u − α that of the negative part, t = u + w, s = t + u, c = 1 − P; d = αf and
-#: h = (1 − α²)f are minus the first and second derivative of f.  Repeated letters are powers.
+#: h = (1 − α²)f are minus the first and second derivative of f, j = (3 − α²)αf is the third.
+#: Repeated letters are powers.
 _TERMS = (
     *("P", "uc", "uuc", "uuuc", "uw", "uwt", "uwtt", "uwuw", "wP", "wPs"),
-    *(u + f for u in ("", "u", "uu", "uuu") for f in ("f", "d", "h")),
+    *(u + f for u in ("", "u", "uu", "uuu") for f in ("f", "d", "h", "j")),
 )
 
 #: e_{k,p} / σ^p.  By Stein's identity it is E[∂^k F^p] with F = φ − u, which is −u at the kink, so
@@ -33,21 +34,25 @@ _FORMULAS: dict[tuple[int, int], dict[str, float]] = {
     (2, 1): {"f": 1},
     (3, 1): {"d": -1},
     (4, 1): {"h": -1},
+    (5, 1): {"j": 1},
     (0, 2): {"P": 1, "uw": -1},
     (1, 2): {"uc": 2},
     (2, 2): {"P": 2, "uf": -2},
     (3, 2): {"f": 2, "ud": 2},
     (4, 2): {"d": -2, "uh": 2},
+    (5, 2): {"h": -2, "uj": -2},
     (0, 3): {"uwt": 1, "uc": 2, "wP": -1},
     (1, 3): {"P": 3, "uw": -3, "uuc": -3},
     (2, 3): {"uc": 6, "uuf": 3},
     (3, 3): {"P": 6, "uf": -6, "uud": -3},
     (4, 3): {"f": 6, "ud": 6, "uuh": -3},
+    (5, 3): {"d": -6, "uh": 6, "uuj": 3},
     (0, 4): {"P": 3, "uuc": -3, "wPs": 1, "uw": -5, "uwtt": -1, "uwuw": 1},
     (1, 4): {"uwt": 4, "uc": 8, "wP": -4, "uuuc": 4},
     (2, 4): {"P": 12, "uw": -12, "uuc": -12, "uuuf": -4},
     (3, 4): {"uc": 24, "uuf": 12, "uuud": 4},
     (4, 4): {"P": 24, "uf": -24, "uud": -12, "uuuh": 4},
+    (5, 4): {"f": 24, "ud": 24, "uuh": -12, "uuuj": -4},
 }
 #: Rows of the table, and where those of power 2, 3 and 4 begin.
 _ROWS = {key: row for row, key in enumerate(_FORMULAS)}
@@ -120,7 +125,8 @@ class ReLUExpansion(Expansion):
         uc = torch.addcmul(u, u, cdf, value=-1)
         uuc, uwt = u * uc, uw * t
         slope = alpha * pdf
-        pdfs = torch.stack((pdf, slope, torch.addcmul(pdf, alpha, slope, value=-1)))
+        bend = torch.addcmul(pdf, alpha, slope, value=-1)
+        pdfs = torch.stack((pdf, slope, bend, torch.addcmul(slope + slope, alpha, bend)))
         updfs = u * pdfs
         uupdfs = u * updfs
         plain = (cdf, uc, uuc, u * uuc, uw, uwt, uwt * t, uw * uw, wcdf, wcdf * (t + u))
