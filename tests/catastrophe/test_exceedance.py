@@ -91,3 +91,24 @@ def test_a_quantity_that_does_not_vary_has_no_threshold() -> None:
     constant.weight.zero_()
     with pytest.raises(ou.NumericalError, match="not reached"):
         threshold_of(constant, _gaussian(), output[0], -3.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_thresholds_of_outputs_that_saturate(seed: int) -> None:
+    # The Gaussian first guess is beyond what tanh can reach, where tilts run away.
+    net = mlp(24, 24, 24, 24, 1, activation=nn.Tanh, seed=seed).requires_grad_(False)
+    law = ou.Gaussian.standard(24, torch.float64)
+    threshold = threshold_of(net, law, output[0], math.log(1e-12))
+    problem = ou.CatastropheProbability(net, law, output[0] > threshold)
+    found = ou.Tilt().estimate(problem)
+    assert found.log_value is not None
+    # From nothing the tilt differs a little from that found on the way.
+    assert float(found.log_value) == pytest.approx(math.log(1e-12), abs=0.5)
+
+
+def test_what_cannot_happen_is_not_believed() -> None:
+    net = mlp(24, 24, 24, 24, 1, activation=nn.Tanh, seed=2).requires_grad_(False)
+    law = ou.Gaussian.standard(24, torch.float64)
+    # log p comes out so low that 4.6 nats less are the same number.
+    problem = ou.CatastropheProbability(net, law, output[0] > 9.42347)
+    assert ou.Tilt().estimate(problem).trust == "unreliable"

@@ -137,11 +137,13 @@ def threshold_of(
             return threshold - gap / point.slope
         low, high = (threshold, high) if gap > 0 else (low, threshold)
         step = -gap / point.slope if point.slope < 0 else math.copysign(deviation, gap)
+        if point.trust == "unreliable" and gap < 0:  # beyond what the quantity reaches
+            step = -abs(threshold - centre) / 4
         # Newton's step overshoots where the curve bends; never by more than 2 deviations.
-        step = max(-2 * deviation, min(2 * deviation, step))
-        threshold += step
+        threshold += max(-2 * deviation, min(2 * deviation, step))
         if not low < threshold < high:
-            threshold = (low + high) / 2
+            inside = (low + high) / 2
+            threshold = inside if math.isfinite(inside) else max(low, min(high, threshold))
         if high - low < _BRACKET * deviation:  # the estimate jumps from one tilt to another
             return threshold
     raise NumericalError(
@@ -203,8 +205,9 @@ class _Line:
             slope = torch.zeros_like(limit)
             if value.requires_grad:
                 (slope,) = torch.autograd.grad(value, limit)
-            if found.parts:
-                self._tilts[place] = found.parts[0][0].solution.law
+            # Nothing good starts from a tilt that ran away.
+            keep = found.parts and found.log.trust != "unreliable"
+            self._tilts[place] = found.parts[0][0].solution.law if keep else None
             logs.append(float(value.detach() + weight.detach()))
             slopes.append(float(slope @ self._unit))
             grades.append(found.log.trust)

@@ -123,7 +123,7 @@ def _conjunction(
 def _sum(modes: Sequence[Mode]) -> LogProbability:
     """Distinct modes add up; only those that matter are asked whether they can be trusted."""
     total = torch.logsumexp(torch.stack([mode.log_value for mode in modes]), 0)
-    main = [m for m in modes if float(m.log_value.detach()) > float(total.detach()) - 4.6]
+    main = [m for m in modes if float(m.log_value.detach()) >= float(total.detach()) - 4.6]
     grades: list[Trust] = [mode.trust for mode in main]
     trust = worst_trust(*grades)
     reasons = tuple(dict.fromkeys(_all_reasons(main)))

@@ -199,7 +199,7 @@ def log_probability(
             modes += _in_input_space(one, law, log_weight)
             found_modes += [mode for part in one.parts for mode in part]
     total = torch.logsumexp(torch.stack([log.value for log in logs]), 0)
-    main = [log for log in logs if float(log.value.detach()) > float(total.detach()) - 4.6]
+    main = [log for log in logs if float(log.value.detach()) >= float(total.detach()) - 4.6]
     grades: list[Trust] = [log.trust for log in main]
     trust = worst_trust(*grades)
     reasons = tuple(dict.fromkeys(reason for log in main for reason in log.reasons))

@@ -38,7 +38,7 @@ def log_union(
     top = float(singles[order[0]].value.detach())
     if top == -math.inf:
         return singles[order[0]]
-    main = [i for i in order if float(singles[i].value.detach()) > top - _NEGLIGIBLE]
+    main = [i for i in order if float(singles[i].value.detach()) >= top - _NEGLIGIBLE]
     grades: list[Trust] = [single.trust for single in singles]
     trust = worst_trust(*grades)
     reasons = tuple(dict.fromkeys(r for single in singles for r in single.reasons))

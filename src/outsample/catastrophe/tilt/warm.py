@@ -25,12 +25,18 @@ class WarmStarts:
         return self._laws.get(event, ())
 
     def keep(self, event: Hashable, found: Found) -> None:
-        """Remember the tilts of each part that matter, the likeliest first."""
+        """Remember the tilts of each part that matter, the likeliest first.
+
+        Nothing good starts from tilts that ran away: these are forgotten.
+        """
+        if found.log.trust == "unreliable":
+            self._laws.pop(event, None)
+            return
         self._laws[event] = [
             [
                 mode.solution.law
                 for mode in part[:_MOST]
-                if float(mode.log_value.detach()) > float(part[0].log_value.detach()) - _NEGLIGIBLE
+                if float(mode.log_value.detach()) >= float(part[0].log_value.detach()) - _NEGLIGIBLE
             ]
             for part in found.parts
         ]
