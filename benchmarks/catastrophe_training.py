@@ -12,10 +12,9 @@ adversary's law.  Then, by two importance-sampling proposals and subset simulati
 own stream: the probability under the training adversary's last law before and after, and under
 the strongest law that a fresh adversary finds against the model before and after.
 
-The settings were chosen on seeds 100 and 101; seeds 0 to 4 are reported.  (With
-1.5 nats to spare the teacher's seeds 5 and 6, with the default tilt, and 10 were stopped early by
-their checks.)  About two minutes a
-row on one core of two.  ``--only teacher`` or ``digits``, ``--seeds 0 1`` for some of the rows.
+The settings were chosen on seeds 1, 2, 5, 6, 10, 100 and 101; seeds 11 to 15 are reported.
+About two minutes a row on one core of two.  ``--only teacher`` or ``digits``, ``--seeds 11 12``
+for some of the rows.
 """
 
 import argparse
@@ -44,11 +43,11 @@ from catastrophe_tasks import (
 from common import machine, write_results
 
 BUDGET = 1.0
-FALL = 1e4 * math.e**0.7
+FALL = 1e4 * math.e**1.2
 RATE = 1e-3
 WEIGHT = 0.008
 FRESH_ASCENTS = 50
-TILT = ou.Tilt(order=3, variant="basic")
+TILT = ou.Tilt()
 STEPS = {"teacher": 200, "digits": 60}
 MAKE: dict[str, Callable[[int], Task]] = {"teacher": teacher_task, "digits": digits_task}
 RESULTS = Path("benchmarks/results/catastrophe_training.json")
@@ -135,6 +134,7 @@ def row(kind: str, seed: int) -> dict[str, Any]:
         "cpu_seconds": seconds,
         "stopped": met[-1].stopped,
         "floor": met[-1].floor,
+        "offset": met[-1].offset,
         "last_estimate": met[-1].log_probability,
         "checks": [asdict(check) for check in checks],
         "sampled_training": {"draws": drawn, "catastrophes_seen": seen, "kl": sampled_law},
@@ -196,7 +196,7 @@ def sampled_training(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(MAKE), default=list(MAKE))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13, 14, 15])
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -176,6 +176,21 @@ def test_checks_that_part_stop_training_and_keep_what_was_done() -> None:
         assert torch.equal(state["model"][name], value)
 
 
+def test_what_checks_find_on_top_is_lowered_too() -> None:
+    _, loop = setting(steps=2, check_every=1, check=Claims(-5.0), factor=1e9)
+    offset = 0.0
+    for step in loop:
+        assert step.check is not None
+        offset = (offset + step.check.log_checked - step.check.log_probability) / 2
+        assert step.offset == offset
+    # An estimate below the floor is lowered all the same if checks say that it errs low.
+    made: dict[str, Any] = {"steps": 6, "check_every": 1, "floor": -3.0, "factor": 1e9}
+    _, below = setting(check=Claims(-100.0), **made)
+    _, above = setting(check=Claims(-1.0), **made)
+    ends = [[*loop][-1].log_probability for loop in (below, above)]
+    assert ends[1] < ends[0]
+
+
 def test_checks_too_noisy_to_say_do_not_stop_training() -> None:
     _, loop = setting(steps=2, check_every=1, check=Claims(-40.0, error=0.8))
     checks = [step.check for step in loop]

@@ -37,6 +37,8 @@ class TrainingStep:
     log_anomaly: float | None
     #: Below this log probability nothing is lowered.
     floor: float
+    #: What the descent adds to the estimate: by how much checks so far found log p above it.
+    offset: float
     #: How much of the adversary's budget is used, in nats.
     divergence: float
     trust: Trust
@@ -66,6 +68,8 @@ class MechanisticTraining(Iterator[TrainingStep]):
         self.settings = settings
         #: Steps done, the floor once it is known, and why training stopped, if it did.
         self.step, self.floor = 0, settings.floor
+        #: By how much checks found log p above its estimates, the last ones most.
+        self.offset = 0.0
         self.stopped: str | None = None
         self._attackers = attackers
 
@@ -112,6 +116,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
         state = {
             "step": self.step,
             "floor": self.floor,
+            "offset": self.offset,
             "stopped": self.stopped,
             "model": self.model.state_dict(),
             "adversary": self.adversary.state_dict(),
@@ -127,8 +132,8 @@ class MechanisticTraining(Iterator[TrainingStep]):
         Raises:
             InputError: for a state with something missing, by name.
         """
-        parts = {"step", "floor", "stopped", "model", "adversary", "optimizer", "attackers"}
-        missing = parts - state.keys()
+        parts = {"step", "floor", "offset", "stopped", "model", "adversary", "optimizer"}
+        missing = (parts | {"attackers"}) - state.keys()
         if missing:
             raise InputError(f"{_OWNER}: the state lacks {', '.join(sorted(missing))}")
         if len(state["attackers"]) != len(self._attackers):
@@ -137,6 +142,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
                 f"{len(self._attackers)}; make it with the same settings"
             )
         self.step, self.floor, self.stopped = state["step"], state["floor"], state["stopped"]
+        self.offset = state["offset"]
         self.model.load_state_dict(state["model"])
         self.adversary.load_state_dict(state["adversary"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -162,7 +168,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
         return attackers[self.step % min(begun, len(attackers))]
 
     def _descend(self, terms: Terms) -> float:
-        """One step of the model down task + weight · relu(log p - floor)."""
+        """One step of the model down task + weight · relu(log p + offset - floor)."""
         loss = self.task(self.step)
         if not isinstance(loss, Tensor) or loss.dim() > 0 or not loss.requires_grad:
             raise InputError(
@@ -171,7 +177,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
             )
         if not math.isfinite(float(loss.detach())):
             raise InputError(f"{_OWNER}: task({self.step}) is {float(loss.detach())}")
-        excess = (terms.total - (self.floor or 0.0)).clamp_min(0).to(loss)
+        excess = (terms.total + self.offset - (self.floor or 0.0)).clamp_min(0).to(loss)
         groups = self.optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.requires_grad]
         whole = loss + self.settings.weight * excess if float(excess.detach()) > 0 else loss
@@ -194,6 +200,9 @@ class MechanisticTraining(Iterator[TrainingStep]):
                 f"log p = {value:.4g} but the check has {check.log_checked:.4g}: they part by "
                 f"more than a factor {settings.factor:.4g}"
             )
+        if check.agrees:
+            # What the descent gains where the estimate errs low is no gain.
+            self.offset = (self.offset + check.log_checked - check.log_probability) / 2
         return check
 
     def _report(self, task_loss: float, terms: Terms, check: Check | None = None) -> TrainingStep:
@@ -207,6 +216,7 @@ class MechanisticTraining(Iterator[TrainingStep]):
             terms.catastrophe,
             terms.anomaly,
             math.nan if self.floor is None else self.floor,
+            self.offset,
             float(self.adversary.divergence().detach()),
             trust,
             reasons,

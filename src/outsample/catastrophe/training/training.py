@@ -38,7 +38,7 @@ def mechanistic_training(
     renew_every: int = 20,
     check: TailEstimator | None = None,
     check_every: int = 25,
-    factor: float = 2.0,
+    factor: float = 3.0,
     steps: int | None = None,
 ) -> MechanisticTraining:
     """Train a model on a task while a catastrophe is made improbable, without sampling one.
@@ -46,12 +46,12 @@ def mechanistic_training(
     Each step of the iterator lets the adversary ascend log p, the log probability of the detector
     under one of its laws, within its budget; then the model descends
 
-        task + weight · relu(log p - floor).
+        task + weight · relu(log p + offset - floor).
 
     log p comes from :class:`~outsample.Tilt`, from where the last step's tilt is, and is
     differentiated at fixed tilts.  Every ``check_every`` steps the tilt is sought anew and the
-    estimate set beside an independent one; if they part by more than ``factor``, the loop stops
-    with a step that says so.
+    estimate set beside an independent one: if they part by more than ``factor``, the loop stops
+    with a step that says so; what they part by else, averaged with earlier checks, is the offset.
 
     Args:
         model: a chain of layers, see :class:`~outsample.NetworkMean`.
