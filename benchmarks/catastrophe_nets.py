@@ -14,7 +14,7 @@ import outsample as ou
 #: Thresholds and truths of earlier runs.
 KEPT = Path("benchmarks/results/catastrophe_truths.json")
 #: Draws of each of two proposals, and of the longer runs where these disagree or are noisy.
-DRAWS = (200_000, 1_000_000, 5_000_000)
+DRAWS = (200_000, 1_000_000, 5_000_000, 20_000_000)
 INFLATIONS = (1.1, 1.35)
 #: Largest relative standard error, share of one weight, and standard errors apart of a truth.
 MOST_ERROR, MOST_SHARE, MOST_APART = 0.05, 0.02, 3.0

@@ -24,13 +24,13 @@ _CHANGE = (0.6, 1.5)
 _MISSED = (0.5, 1.5)
 #: Deviations of the outputs under the tilt, over those without, below which it is the same.
 _NARROW = (0.25, 0.05)
-#: Standard deviations within which thresholds opposite the tilt are worth another start.
+#: Standard deviations within which thresholds at a reflection of the tilt are worth a start.
 _NEAR = 4.0
 #: A tilt with a precision below this, in one direction, may be the middle of two.
 _STRETCHED = 0.3
 #: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
 #: ones would count what lies between them twice.
-_APART = 4.0
+_APART = 1.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def modes_of(
         first, *more = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
         found = _unfolded(frozen, at, solve(frozen, at, first, *search), settings)
         tilt = found[0].law
-        others = max(settings.starts - 1, int(_is_near(frozen, at, tilt)))
-        for start in (*more, *_other_starts(frozen, tilt, others)):
+        for start in (*more, *_other_starts(frozen, at, tilt, settings.starts - 1)):
             other = solve(frozen, at, start, *search)
             if all(_apart(other.law, known.law) for known in found):
                 found.append(other)
@@ -279,19 +278,40 @@ def _unfolded(
     return halves if _apart(halves[0].law, halves[1].law) else [one]
 
 
-def _other_starts(graph: Graph, found: TiltedLaw, count: int) -> Iterator[TiltedLaw]:
-    """Where other modes may lie: opposite the first, and along the outputs' curvature at 0."""
-    if count < 1:
-        return
+def _other_starts(
+    graph: Graph, thresholds: Tensor, found: TiltedLaw, count: int
+) -> Iterator[TiltedLaw]:
+    """Where other modes may lie: reflections of the first that come near the thresholds.
+
+    If these are fewer than ``count``, the mirror image and ways along the outputs' curvature at 0
+    are added.
+    """
     eye = torch.eye(len(found.mean)).to(found.precision)
-    radius = float(found.mean.norm()) or 1.0
-    base = local(graph, torch.zeros_like(found.mean), eye)
-    _, vectors = torch.linalg.eigh(base.hessian.sum(0))
-    ways = [-found.mean]
-    for place in range(1, len(found.mean) + 1):
-        ways += [radius * vectors[:, -place], -radius * vectors[:, -place]]
-    for way in ways[:count]:
+    ways = [way for way in _reflections(found) if _is_near(graph, thresholds, way, found)]
+    if len(ways) < count:
+        radius = float(found.mean.norm()) or 1.0
+        base = local(graph, torch.zeros_like(found.mean), eye)
+        _, vectors = torch.linalg.eigh(base.hessian.sum(0))
+        ways.append(-found.mean)
+        for place in range(1, len(found.mean) + 1):
+            ways += [radius * vectors[:, -place], -radius * vectors[:, -place]]
+        ways = ways[:count]
+    for way in ways:
         yield TiltedLaw(way, eye)
+
+
+def _reflections(law: TiltedLaw) -> Iterator[Tensor]:
+    """The tilt's mean mirrored at 0, and across the direction in which the outputs rise both ways.
+
+    Only where that is far from the mean itself.
+    """
+    mean = law.mean
+    if float(mean.norm()) >= 1.0:
+        yield -mean
+    values, vectors = torch.linalg.eigh(law.precision)
+    along = float(vectors[:, 0] @ mean)
+    if along**2 * float(values[0]) / 2 > _APART:
+        yield mean - 2 * along * vectors[:, 0]
 
 
 def _log_upper_tail(z: float) -> float:
@@ -304,10 +324,8 @@ def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
     return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
 
 
-def _is_near(graph: Graph, thresholds: Tensor, law: TiltedLaw) -> bool:
-    """Whether inputs opposite the tilt come close to all thresholds as well."""
-    if float(law.mean.norm()) < 1.0:
-        return False
-    mean, covariance = moments(graph, -law.mean, law.covariance)
-    away = (thresholds - mean) / covariance.diagonal().clamp_min(1e-300).sqrt()
+def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw) -> bool:
+    """Whether inputs about ``mean`` come close to all thresholds as well."""
+    outputs, covariance = moments(graph, mean, law.covariance)
+    away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
     return float(away.max()) < _NEAR

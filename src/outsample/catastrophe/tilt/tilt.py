@@ -79,7 +79,7 @@ class Tilt(TailEstimator):
         order: order of the cumulant propagation, 2, 3 or 4.
         variant: of the propagation: ``"elliptical"`` (of order 3, its default, and the fastest of
             the accurate ones), ``"augmented"`` (default of order 2) or ``"basic"`` (of order 4).
-        starts: from how many laws to look for tilts: the inputs' own, the mirror image of the
+        starts: from how many laws to look for tilts: the inputs' own, then reflections of the
             tilt found (also with 1, where the outputs come near their thresholds there), then
             along the outputs' curvature.  Distinct tilts are added up.
         refinements: steps with the gradients of the full order, for orders 3 and 4.
