@@ -43,7 +43,7 @@ def test_the_proposal_is_a_density_that_its_draws_follow() -> None:
     problem = CatastropheProbability(net, law, (output[0] > 8) | (output[0] < -2))
     mixture = TiltedMixture.of(proposals(problem, problem.inputs, 1), problem.inputs, 1.2)
     noise = torch.randn(200_000, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    weights = mixture.log_weights(mixture.drawn(mixture.labels(200_000), noise)).exp()
+    weights = mixture.log_weights(mixture.drawn(noise, 0, 200_000)).exp()
     error = float(weights.std()) / 200_000**0.5
     assert abs(float(weights.mean()) - 1) < 4 * error
     # The inputs' own share bounds every weight.

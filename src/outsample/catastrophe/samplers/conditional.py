@@ -56,7 +56,7 @@ def catastrophic_inputs(
     for _ in range(rounds):
         for (weight, law), mixture in zip(laws, mixtures, strict=True):
             noise = normals(rows, problem, draws)
-            z = mixture.drawn(mixture.labels(rows), noise.double()).to(noise.dtype)
+            z = mixture.drawn(noise.double(), 0, rows).to(noise.dtype)
             x = law.from_normal(z)
             hit = problem.score(x) > 0
             found.append(x[hit].detach())

@@ -22,6 +22,11 @@ def stream(tag: str, seed: int, device: torch.device) -> torch.Generator:
 
 
 def normals(rows: int, problem: Problem, draws: torch.Generator) -> Float[Tensor, "rows n"]:
-    """Independent standard normals in the problem's dtype: its inputs, whitened."""
+    """Independent standard normals in the problem's dtype: its inputs, whitened.
+
+    Drawn in single precision, which is five times as fast.  It lacks numbers beyond 5.7 deviations
+    (1e-8 of all): tails are reached by tilts and conditioning, not by luck.
+    """
     size = (rows, problem.inputs.shape[0])
-    return torch.randn(size, generator=draws, dtype=problem.dtype, device=problem.device)
+    found = torch.randn(size, generator=draws, dtype=torch.float32, device=problem.device)
+    return found.to(problem.dtype)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.estimate import catastrophe_of
@@ -79,9 +79,11 @@ class TiltedImportanceSampling(TailSampler):
         )
         draws = evaluator.draws(self.seed)
         found: list[Tensor] = []
-        for labels in mixture.labels(self.samples).split([*evaluator.batches(self.samples)]):
-            noise = evaluator.normals(len(labels), draws)
-            z = mixture.drawn(labels, noise.double()).to(noise.dtype)
+        start = 0
+        for rows in evaluator.batches(self.samples):
+            noise = evaluator.normals(rows, draws)
+            z = mixture.drawn(noise.double(), start, self.samples).to(noise.dtype)
+            start += rows
             hit = (evaluator.scores(z) > 0).any(1)
             found.append(mixture.log_weights(z[hit].double()))
         mean = WeightedMean.of(torch.cat(found), self.samples)
@@ -128,20 +130,21 @@ class TiltedMixture:
         covariances = [eye, *(inflation * tilt.law.covariance for tilt in tilts)]
         return cls(shares, means, torch.linalg.cholesky(torch.stack(covariances)))
 
-    def labels(self, count: int) -> Int[Tensor, " count"]:
-        """Which component each of ``count`` draws comes from: their shares, without luck."""
-        edges = (self.shares.cumsum(0) * count).round().long()
-        edges[-1] = count
-        return torch.searchsorted(edges, torch.arange(count).to(edges), right=True)
-
     def drawn(
-        self, labels: Int[Tensor, " rows"], noise: Float64[Tensor, "rows n"]
+        self, noise: Float64[Tensor, "rows n"], start: int, count: int
     ) -> Float64[Tensor, "rows n"]:
-        """Draws from the labelled components, from standard normals."""
-        z = noise.clone()
-        for label in labels.unique().tolist():
-            rows = labels == label
-            z[rows] = self.means[label] + noise[rows] @ self.factors[label].T
+        """Draws ``start`` and following of ``count``, from standard normals.
+
+        The first ones come from the first component and so on: their shares, without luck.
+        """
+        edges = [0, *(round(edge) for edge in (self.shares.cumsum(0) * count).tolist())]
+        edges[-1] = count
+        z = torch.empty_like(noise)
+        for label, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
+            low = max(edges[label] - start, 0)
+            high = min(max(edges[label + 1] - start, low), len(z))
+            if low < high:
+                torch.addmm(mean, noise[low:high], factor.T, out=z[low:high])
         return z
 
     def log_weights(self, z: Float64[Tensor, "rows n"]) -> Float64[Tensor, " rows"]:

@@ -18,7 +18,7 @@ _SHORT = 0.98
 #: Newton steps for several thresholds, and when they have converged.
 _STEPS, _TOLERANCE = 30, 1e-6
 #: How precisely the strength of a single threshold is found.
-_ROUND = 1e-9
+_ROUND = np.float64(1e-9)
 
 
 class Quadratic:
@@ -116,7 +116,7 @@ def _one(model: Quadratic, threshold: float) -> Float64[Tensor, " 1"]:
         high = min(2 * high, most)
         if high > 1e12:
             break
-    found: Any = high if gap(high) <= 0 else brentq(gap, 0.0, high, xtol=1e-12, rtol=np.float64(_ROUND))
+    found: Any = high if gap(high) <= 0 else brentq(gap, 0.0, high, xtol=1e-12, rtol=_ROUND)
     return torch.full_like(model.constant, float(found))
 
 
