@@ -44,6 +44,12 @@ def errors(part: dict[str, Any], good: bool = True) -> list[float]:
     return [abs(r[DEFAULT]["error"]) for r in part["rows"] if r["good"] or not good]
 
 
+def judged(part: dict[str, Any]) -> str:
+    """A table, and how many events it is about."""
+    without = part["without_good_truth"]
+    return f"{table(part)}\n\n{len(errors(part))} events; {without} more have no good truth."
+
+
 def share(values: list[float], factor: float) -> str:
     return percent(sum(v <= math.log(factor) for v in values) / len(values))
 
@@ -104,9 +110,9 @@ def residual(part: dict[str, Any]) -> str:
 
 PARTS = {
     "accuracy": accuracy,
-    "others": table,
-    "conjunctions": table,
-    "wide": table,
+    "others": judged,
+    "conjunctions": judged,
+    "wide": judged,
     "digits": digits,
     "equal_time": equal_time,
     "residual": residual,

@@ -10,6 +10,8 @@ from torch import Tensor
 from outsample.catastrophe.detectors.normal_form import Line
 from outsample.catastrophe.detectors.quantity import Unit
 from outsample.networks.activations import Carried
+from outsample.networks.activations.relu import ReLU
+from outsample.networks.activations.smooth import Sigmoid, Tanh
 from outsample.networks.graph import Affine, Graph, Step
 
 
@@ -46,18 +48,20 @@ def read_out(graph: Graph, rows: Sequence[Line], like: Tensor) -> Graph:
     carried: list[Unit] = []
     fresh: list[Unit] = []  # of the last activation, not yet in the carried part
     steps: list[Step] = []
+    pending: Affine | None = None
     width, layer = like.shape[0], 0
     for step in chain if last is None else chain[:-1]:
         if isinstance(step, Affine):
-            steps.append(_extended(step, len(carried), fresh))
-            carried, fresh, width = carried + fresh, [], step.weight.shape[0]
+            pending, width = step, step.weight.shape[0]
             continue
-        if fresh:  # two activations in a row
-            eye = torch.eye(width, dtype=like.dtype, device=like.device)
-            steps.append(_extended(Affine(eye), len(carried), fresh))
-            carried, fresh = carried + fresh, []
+        below = [unit for unit in wanted if unit.layer == layer and unit.before]
+        if pending is None and (fresh or below):  # two activations in a row, or one at first
+            pending = Affine(torch.eye(width, dtype=like.dtype, device=like.device))
+        if pending is not None:
+            steps.append(_extended(pending, len(carried), fresh, below))
+            carried, fresh, pending = carried + fresh + below, [], None
         steps.append(Carried(step, len(carried)) if carried else step)
-        fresh = [unit for unit in wanted if unit.layer == layer]
+        fresh = [unit for unit in wanted if unit.layer == layer and not unit.before]
         layer += 1
     direct = like.new_zeros(len(rows), width)
     kept = like.new_zeros(len(rows), len(carried))
@@ -78,18 +82,51 @@ def read_out(graph: Graph, rows: Sequence[Line], like: Tensor) -> Graph:
     return Graph((*steps, Affine(weight, bias)))
 
 
-def _extended(step: Affine, carried: int, fresh: Sequence[Unit]) -> Affine:
-    """The affine map beside the identity on ``carried`` numbers, and copies of fresh units."""
-    if not carried and not fresh:
+def before_activations(
+    graph: Graph, rows: Sequence[Line], limits: Float[Tensor, " d"]
+) -> tuple[list[Line], Float[Tensor, " d"]]:
+    """The same thresholds, on what enters an activation where they are on what leaves it.
+
+    max(z, 0) > t is z > t for t >= 0, and tanh z > t is z > artanh t: the quantity is nearer to
+    a Gaussian before it is bent.  For rows of a single hidden unit; others are left alone.
+    """
+    activations = [step for step in graph.merged().steps if not isinstance(step, Affine)]
+    moved, values = [*rows], limits.clone()
+    for place, row in enumerate(rows):
+        (unit, weight), *rest = row
+        if rest or unit.layer is None:
+            continue
+        value = limits[place] / weight
+        activation = activations[unit.layer]
+        inverse = value
+        if isinstance(activation, Tanh):
+            inverse = torch.atanh(value.double()).to(value)
+        elif isinstance(activation, Sigmoid):
+            inverse = torch.logit(value.double()).to(value)
+        elif not isinstance(activation, ReLU) or not (value >= 0 if weight > 0 else value > 0):
+            continue
+        if bool(torch.isfinite(inverse)):
+            moved[place] = ((unit._replace(before=True), weight),)
+            values[place] = weight * inverse
+    return moved, values
+
+
+def _extended(step: Affine, carried: int, fresh: Sequence[Unit], below: Sequence[Unit]) -> Affine:
+    """The affine map beside the identity on ``carried`` numbers and copies of units.
+
+    ``fresh`` are copies of what it takes, ``below`` of what it gives.
+    """
+    if not carried and not fresh and not below:
         return step
     weight, bias = step.weight, step.bias
     given, taken = weight.shape
     top = torch.cat((weight, weight.new_zeros(given, carried)), 1)
-    below = weight.new_zeros(carried + len(fresh), taken + carried)
+    beside = weight.new_zeros(carried + len(fresh), taken + carried)
     for place in range(carried):
-        below[place, taken + place] = 1.0
+        beside[place, taken + place] = 1.0
     for place, unit in enumerate(fresh, start=carried):
-        below[place, unit.place] = 1.0
+        beside[place, unit.place] = 1.0
+    copies = [unit.place for unit in below]
     if bias is not None:
-        bias = torch.cat((bias, bias.new_zeros(carried + len(fresh))))
-    return Affine(torch.cat((top, below)), bias)
+        bias = torch.cat((bias, bias.new_zeros(carried + len(fresh)), bias[copies]))
+    return Affine(torch.cat((top, beside, top[copies])), bias)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from outsample.catastrophe.detectors.detector import Detector
 from outsample.catastrophe.detectors.normal_form import LinearThreshold, Widths, normal_form
-from outsample.catastrophe.event import Event, read_out
+from outsample.catastrophe.event import Event, before_activations, read_out
 from outsample.catastrophe.linear import exact_probability
 from outsample.distributions import Gaussian, GaussianMixture
 from outsample.errors import InputError, NumericalError
@@ -147,14 +147,17 @@ class CatastropheProbability(Problem):
         found: list[Event] = []
         for parts, places in zip(self.conjunctions, self._places, strict=True):
             rows = [threshold.row for threshold in parts]
-            found.append(Event(read_out(graph, rows, self.inputs.mean), self._limits[places]))
+            rows, limits = before_activations(graph, rows, self._limits[places])
+            found.append(Event(read_out(graph, rows, self.inputs.mean), limits))
         return tuple(found)
 
     def margins(self) -> tuple[Event, tuple[tuple[int, ...], ...]]:
         """All distinct thresholds as one event, and which of them each conjunction is made of."""
+        graph = self._outputs.graph()
         rows = [threshold.row for threshold in self._distinct]
-        graph = read_out(self._outputs.graph(), rows, self.inputs.mean)
-        return Event(graph, self._limits), tuple(tuple(places) for places in self._places)
+        rows, limits = before_activations(graph, rows, self._limits)
+        event = Event(read_out(graph, rows, self.inputs.mean), limits)
+        return event, tuple(tuple(places) for places in self._places)
 
     def exact(self) -> Tensor | None:
         """Closed form, shape (), for detectors that are certain or impossible and linear networks.

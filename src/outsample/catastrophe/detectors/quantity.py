@@ -12,10 +12,14 @@ from outsample.errors import InputError
 
 
 class Unit(NamedTuple):
-    """One output (``layer`` is None), or one neuron after activation step ``layer``."""
+    """One output (``layer`` is None), or one neuron after activation step ``layer``.
+
+    With ``before``, the neuron's pre-activation.
+    """
 
     layer: int | None
     place: int
+    before: bool = False
 
     def __str__(self) -> str:
         """As one writes it."""

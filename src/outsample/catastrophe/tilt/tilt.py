@@ -27,7 +27,7 @@ from outsample.problem import Problem
 #: The variant of each order that is used unless told.
 _VARIANTS: dict[int, Variant] = {2: "augmented", 3: "elliptical", 4: "basic"}
 #: How precisely the fixed point is found, and how precisely where a refinement goes on from it.
-_FINAL, _TO_REFINE = 0.03, 0.1
+_FINAL, _TO_REFINE = 0.03, 0.06
 
 
 @dataclass(frozen=True)
