@@ -1,6 +1,7 @@
 """Curves over thresholds, and thresholds of given probability."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.catastrophe import tails
 from torch import nn
 
 import outsample as ou
-from outsample import exceedance_curve, output, threshold_of
+from outsample import InputError, exceedance_curve, output, threshold_of
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +70,20 @@ def test_mixtures_of_inputs() -> None:
 
 @pytest.mark.parametrize("thresholds", [[], [math.nan], [[1.0]], [math.inf]])
 def test_bad_thresholds(net: nn.Sequential, thresholds: list[float]) -> None:
-    with pytest.raises(ou.InputError, match="thresholds"):
+    with pytest.raises(InputError, match="thresholds"):
         exceedance_curve(net, _gaussian(), output[0], thresholds)
 
 
 @pytest.mark.parametrize("log_p", [0.0, 1.0, math.nan, -math.inf])
 def test_bad_probabilities(net: nn.Sequential, log_p: float) -> None:
-    with pytest.raises(ou.InputError, match="log_probability"):
+    with pytest.raises(InputError, match="log_probability"):
         threshold_of(net, _gaussian(), output[0], log_p)
 
 
 def test_only_quantities_of_the_network(net: nn.Sequential) -> None:
-    with pytest.raises(ou.InputError, match="quantity is Threshold"):
+    with pytest.raises(InputError, match="quantity is Threshold"):
         exceedance_curve(net, _gaussian(), output[0] > 1, [1.0])  # type: ignore[arg-type]
-    with pytest.raises(ou.InputError, match="does not depend"):
+    with pytest.raises(InputError, match="does not depend"):
         threshold_of(net, _gaussian(), 0 * output[0], -3.0)
 
 
@@ -112,3 +113,33 @@ def test_what_cannot_happen_is_not_believed() -> None:
     # log p comes out so low that 4.6 nats less are the same number.
     problem = ou.CatastropheProbability(net, law, output[0] > 9.42347)
     assert ou.Tilt().estimate(problem).trust == "unreliable"
+
+
+def test_curves_over_wide_ranges_get_more_anchors() -> None:
+    law, net = ou.Gaussian.standard(2, torch.float64), nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    thresholds = np.linspace(-3, 30, 15)
+    curve = exceedance_curve(net, law, output[0], thresholds)
+    np.testing.assert_allclose(curve.log_probabilities, stats.norm.logsf(thresholds), atol=0.1)
+    assert curve.trust == "ok"
+    assert len(curve.anchors) > 4
+
+
+def test_probabilities_that_are_never_reached() -> None:
+    net = nn.Sequential(nn.Tanh(), nn.Linear(2, 1, bias=False)).double().requires_grad_(False)
+    nn.init.ones_(net[1].weight)
+    with pytest.raises(ou.NumericalError, match="was not reached"):
+        threshold_of(net, ou.Gaussian.standard(2, torch.float64), output[0], -100.0)
+
+
+def test_arguments_of_another_kind(net: nn.Sequential) -> None:
+    law = ou.Gaussian.standard(8, torch.float64)
+    sampler: Any = ou.SubsetSimulation()
+    with pytest.raises(InputError, match="expected a Tilt"):
+        exceedance_curve(net, law, output[0], [1.0, 2.0], sampler)
+    words: Any = "abc"
+    with pytest.raises(InputError, match="vector of finite numbers"):
+        exceedance_curve(net, law, output[0], words)
+    with pytest.raises(InputError, match="finite number"):
+        threshold_of(net, law, output[0], words)

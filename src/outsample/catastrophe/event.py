@@ -103,7 +103,8 @@ def before_activations(
             inverse = torch.atanh(value.double()).to(value)
         elif isinstance(activation, Sigmoid):
             inverse = torch.logit(value.double()).to(value)
-        elif not isinstance(activation, ReLU) or not (value >= 0 if weight > 0 else value > 0):
+        elif not isinstance(activation, ReLU) or value < 0 or weight < 0:
+            # Below a threshold a ReLU's kink is part of the event, and part of what else reads it.
             continue
         if bool(torch.isfinite(inverse)):
             moved[place] = ((unit._replace(before=True), weight),)

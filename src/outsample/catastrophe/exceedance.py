@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,11 @@ _ANCHORS = 4
 _STEPS, _TOLERANCE = 25, 5e-3
 #: Deviations between which a threshold is known well enough.
 _BRACKET = 1e-3
+#: Nats by which log p may jump there.
+_JUMP = 0.5
+#: Nats of the cubic term between two anchors above which another is put between them, and most
+#: anchors.
+_BENT, _MOST_ANCHORS = 0.5, 16
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,12 @@ def exceedance_curve(
         InputError: for thresholds that are not finite, not a vector or none at all, and what
             CatastropheProbability refuses.
     """
-    wanted = np.asarray(
-        thresholds.detach().cpu() if isinstance(thresholds, Tensor) else thresholds, dtype=float
-    )
+    try:
+        wanted = np.asarray(
+            thresholds.detach().cpu() if isinstance(thresholds, Tensor) else thresholds, dtype=float
+        )
+    except (TypeError, ValueError):
+        wanted = np.empty(0)
     if wanted.ndim != 1 or len(wanted) == 0 or not np.isfinite(wanted).all():
         raise InputError(
             f"exceedance_curve: thresholds = {thresholds!r}; expected a vector of finite numbers"
@@ -88,16 +97,42 @@ def exceedance_curve(
     if len(anchors) > _ANCHORS:
         ends = np.cos(math.pi * (np.arange(_ANCHORS) + 0.5) / _ANCHORS)
         anchors = np.unique(low + (high - low) * (1 - ends / ends[0]) / 2)
-    points = [line.at(float(threshold)) for threshold in anchors]
-    values = [point.log_value for point in points]
+    found = {float(threshold): line.at(float(threshold)) for threshold in anchors}
+    if len(wanted) > _ANCHORS:
+        while len(found) < _MOST_ANCHORS and (between := _most_bent(found)) is not None:
+            found[between] = line.at(between)
+    anchors = np.array(sorted(found))
+    points = [found[float(threshold)] for threshold in anchors]
+    values = np.array([point.log_value for point in points])
     grades: list[Trust] = [point.trust for point in points]
     reasons = tuple(dict.fromkeys(reason for point in points for reason in point.reasons))
-    if len(anchors) == 1:
-        logs = np.full_like(wanted, values[0])
+    if set(anchors) >= set(wanted):
+        logs = values[np.searchsorted(anchors, wanted)]
     else:
-        spline = CubicHermiteSpline(anchors, values, [point.slope for point in points])
-        logs = np.minimum(spline(wanted), 0.0)
+        slopes = np.array([point.slope for point in points])
+        if not (np.isfinite(values).all() and np.isfinite(slopes).all()):
+            raise NumericalError(
+                f"exceedance_curve: log p is not finite at some of the thresholds "
+                f"{anchors.tolist()}, which leaves nothing to interpolate; ask for thresholds "
+                "between the quantity's least and greatest value"
+            )
+        logs = np.minimum(CubicHermiteSpline(anchors, values, slopes)(wanted), 0.0)
+        if _most_bent(found) is not None:
+            grades.append("low_confidence")
+            reasons = (*reasons, "log p bends too much between the thresholds it is estimated at")
     return ExceedanceCurve(wanted, logs, anchors, worst_trust(*grades), reasons)
+
+
+def _most_bent(points: dict[float, "_Point"]) -> float | None:
+    """The middle of the interval whose cubic has the largest third-order term; None if small."""
+    worst, middle = _BENT, None
+    for low, high in pairwise(sorted(points)):
+        one, other = points[low], points[high]
+        rise = other.log_value - one.log_value
+        bent = abs((high - low) * (one.slope + other.slope) - 2 * rise)
+        if bent > worst:
+            worst, middle = bent, (low + high) / 2
+    return middle
 
 
 def threshold_of(
@@ -122,7 +157,8 @@ def threshold_of(
         InputError: unless ``log_probability`` is finite and below 0.
         NumericalError: if no threshold is found, such as for quantities that do not vary.
     """
-    if not -math.inf < log_probability < 0:
+    number = isinstance(log_probability, int | float) and not isinstance(log_probability, bool)
+    if not number or not -math.inf < log_probability < 0:
         raise InputError(
             f"threshold_of: log_probability = {log_probability!r}; expected a finite number < 0"
         )
@@ -133,7 +169,7 @@ def threshold_of(
     for _ in range(_STEPS):
         point = line.at(threshold)
         gap = point.log_value - log_probability
-        if abs(gap) < _TOLERANCE and point.slope < 0:
+        if abs(gap) < min(_TOLERANCE, -0.01 * log_probability) and point.slope < 0:
             return threshold - gap / point.slope
         low, high = (threshold, high) if gap > 0 else (low, threshold)
         step = -gap / point.slope if point.slope < 0 else math.copysign(deviation, gap)
@@ -145,10 +181,12 @@ def threshold_of(
             inside = (low + high) / 2
             threshold = inside if math.isfinite(inside) else max(low, min(high, threshold))
         if high - low < _BRACKET * deviation:  # the estimate jumps from one tilt to another
-            return threshold
+            if abs(gap) < _JUMP:
+                return threshold
+            break
     raise NumericalError(
         f"threshold_of: log p = {log_probability:.6g} was not reached in {_STEPS} steps (at "
-        f"threshold {threshold:.6g}); the estimate may jump there"
+        f"threshold {threshold:.6g}); the quantity may not reach so far, or jump there"
     )
 
 
@@ -172,6 +210,8 @@ class _Line:
         estimator: Tilt,
         owner: str,
     ) -> None:
+        if not isinstance(estimator, Tilt):
+            raise InputError(f"{owner}: estimator is {estimator!r}; expected a Tilt")
         if not isinstance(quantity, Quantity):
             raise InputError(
                 f"{owner}: quantity is {type(quantity).__name__}; expected one such as "

@@ -159,8 +159,7 @@ def estimate(
 ) -> None:
     """Estimate the probability that a detector behind the network in MODEL.npz goes off.
 
-    Without samples, by a Gaussian tilt; then by importance sampling from that tilt and by plain
-    sampling, to compare.
+    Without samples, by a Gaussian tilt; then by importance sampling from that tilt, to compare.
 
     [bold]Examples[/bold]
 

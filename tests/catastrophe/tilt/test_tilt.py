@@ -299,3 +299,53 @@ def test_settings_at_a_tolerance(net: nn.Sequential) -> None:
     assert Tilt.at(0.5, problem).order == 2
     with pytest.raises(ou.InputError, match="epsilon = 0"):
         Tilt.at(0, problem)
+
+
+def _rarely_on(*biases: float) -> nn.Sequential:
+    """A sum of two ReLUs behind as many layers with these biases and the identity as weights."""
+    layers: list[nn.Module] = []
+    for bias in biases:
+        linear = nn.Linear(2, 2, dtype=torch.float64)
+        nn.init.eye_(linear.weight)
+        nn.init.constant_(linear.bias, bias)
+        layers += [linear, nn.ReLU()]
+    last = nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    nn.init.ones_(last.weight)
+    return nn.Sequential(*layers, last).requires_grad_(False)
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.1, 0.5, 1.0])
+def test_units_that_are_rarely_on_are_not_trusted(limit: float) -> None:
+    law = ou.Gaussian.standard(2, torch.float64)
+    problem = CatastropheProbability(_rarely_on(-2.0), law, output[0] > limit)
+    assert ou.Tilt().estimate(problem).trust != "ok"
+
+
+@pytest.mark.parametrize("detector", [output[0] > 0.1, output[0] < 0.1])
+def test_units_that_seem_constant_are_not_trusted(detector: ou.Detector) -> None:
+    # Order 2 sees no variance; the output exceeds 0.1 with probability 2e-3.
+    law = ou.Gaussian.standard(2, torch.float64)
+    estimate = ou.Tilt().estimate(CatastropheProbability(_rarely_on(-2.0, -1.0), law, detector))
+    assert estimate.trust == "unreliable"
+
+
+def test_outputs_that_no_weights_lead_to_are_constants() -> None:
+    net = _rarely_on(-2.0, -1.0)
+    nn.init.zeros_(net[2].weight)
+    law = ou.Gaussian.standard(2, torch.float64)
+    estimate = ou.Tilt().estimate(CatastropheProbability(net, law, output[0] > 0.1))
+    assert estimate.trust == "ok"
+    assert float(estimate.value) == 0
+
+
+@pytest.mark.parametrize("limit", [-1.0, 1.0])
+def test_modes_of_hopeless_events_have_means(limit: float) -> None:
+    net = nn.Sequential(
+        nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)
+    ).double()
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        nn.init.ones_(last.weight)
+    law = ou.Gaussian.standard(1, torch.float64)
+    estimate = ou.Tilt().estimate(CatastropheProbability(net, law, output[0] > limit))
+    assert all(bool(torch.isfinite(mode.mean).all()) for mode in estimate.modes)

@@ -168,7 +168,7 @@ def test_checks_that_part_stop_training_and_keep_what_was_done() -> None:
     steps = [*loop]
     assert len(steps) == 3
     assert steps[-1].check is not None and steps[-1].check.agrees is False
-    assert steps[-1].stopped is not None and "part by more than a factor 2" in steps[-1].stopped
+    assert steps[-1].stopped is not None and "part by more than a factor 3" in steps[-1].stopped
     assert next(loop, None) is None
     state = loop.state_dict()
     assert state["step"] == 3

@@ -27,9 +27,10 @@ _OWN, _EACH = 0.05, 0.05
 class TiltedImportanceSampling(TailSampler):
     """Importance sampling from the Gaussian tilt of the input towards the catastrophe.
 
-    The tilts are those of :class:`~outsample.Tilt` at order 2, one for each conjunction (and each
-    of ``starts`` modes), with their covariances inflated a little so that weights stay bounded
-    where the tilt is too narrow; a small share of the draws comes from the inputs' own law.
+    The tilts are those of :class:`~outsample.Tilt` at order 2 (``variant="basic"``, and to less
+    precision), one for each conjunction (and each of ``starts`` modes), with their covariances
+    inflated a little so that weights stay bounded where the tilt is too narrow; a small share of
+    the draws comes from the inputs' own law.
     Weights are those of the whole mixture, so that the estimate is unbiased whatever the tilts.
 
     The standard error is what the weights show; it lies if the tilts miss a region that matters.
@@ -65,7 +66,8 @@ class TiltedImportanceSampling(TailSampler):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive_integer("TiltedImportanceSampling", "starts", self.starts)
-        if not isinstance(self.inflation, int | float) or not 1 <= self.inflation < math.inf:
+        number = isinstance(self.inflation, int | float) and not isinstance(self.inflation, bool)
+        if not number or not 1 <= self.inflation < math.inf:
             raise InputError(
                 f"TiltedImportanceSampling: inflation = {self.inflation!r}; expected a number of "
                 "at least 1"

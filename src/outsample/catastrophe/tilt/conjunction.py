@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local, moments
+from outsample.catastrophe.tilt.order2 import local, moments, skewness
 from outsample.catastrophe.tilt.orthant import log_orthant
 from outsample.catastrophe.tilt.response import Response, expander, respond
 from outsample.catastrophe.tilt.solver import Solution, improved, solve
@@ -24,10 +24,16 @@ _CHANGE = (0.6, 1.5)
 _MISSED = (0.5, 1.5)
 #: Deviations of the outputs under the tilt, over those without, below which it is the same.
 _NARROW = (0.25, 0.05)
+#: The same above which the tilt has left what the outputs usually do.
+_WIDE = (3.0, 8.0)
+#: Skewness of the outputs under the tilt, as far as it comes from few units or rare ones.
+_SKEW = (0.5, 1.5)
 #: Standard deviations within which thresholds at a reflection of the tilt are worth a start.
 _NEAR = 4.0
 #: A tilt with a precision below this, in one direction, may be the middle of two.
 _STRETCHED = 0.3
+#: Deviations from which the hazard of a normal is its argument.
+_FAR = 1e4
 #: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
 #: ones would count what lies between them twice.
 _APART = 1.0
@@ -72,14 +78,16 @@ class Mode:
         law, response, strength = self.solution.law, self.response, self.solution.strength
         along = law.covariance @ law.mean
         pull = float(strength @ response.with_tilt.detach())
-        if pull <= 0:
-            return law.mean
-        centre = response.mean.detach() - response.with_tilt.detach()
         covariance = response.covariance.detach()
         combined = float(strength @ covariance @ strength)
+        if pull <= 0 or not 0 < combined < math.inf:
+            return law.mean
+        centre = response.mean.detach() - response.with_tilt.detach()
         threshold = float(strength @ self.thresholds)
         z = (threshold - float(strength @ centre)) / math.sqrt(combined)
-        hazard = math.exp(-0.5 * z * z - 0.5 * math.log(2 * math.pi) - _log_upper_tail(z))
+        # Far out the hazard is z itself; its logarithm there is a difference of large numbers.
+        log_hazard = -0.5 * z * z - 0.5 * math.log(2 * math.pi) - _log_upper_tail(z)
+        hazard = z if z > _FAR else math.exp(log_hazard)
         return law.mean + along * (hazard / math.sqrt(combined) - 1)
 
 
@@ -205,25 +213,30 @@ def _evaluated(
     response = respond(graph, solution.law, settings.closure)
     mean, covariance = response.mean.detach(), response.covariance.detach()
     deviation = covariance.diagonal().sqrt()
-    if not bool((deviation > 0).all()) or not bool(torch.isfinite(mean).all()):
+    known = mean.sum() + covariance.sum() + response.with_tilt.detach().sum()
+    if not bool((deviation > 0).all()) or not math.isfinite(float(known)):
         raise NumericalError(
             f"Tilt: under the tilt the outputs have means {mean.tolist()} and variances "
             f"{covariance.diagonal().tolist()}: the cumulants diverged; use a lower order, "
             "another variant, or sampling"
         )
     value, trust, reasons = log_probability(response, thresholds)
-    change, missed = math.nan, 0.0
+    change = math.nan
     active = solution.strength.nonzero()[:, 0]
     if len(active):
         with torch.no_grad():
             own = log_probability(response.chosen(active), thresholds[active])[0]
         change = abs(float(own) - before)
-        reached = mean + covariance @ solution.strength - response.with_tilt.detach()
-        gap = (reached - thresholds.detach()) / deviation
-        missed = float(gap[active].abs().max())
+    reached = mean + covariance @ solution.strength - response.with_tilt.detach()
+    short = (thresholds.detach() - reached) / deviation
+    missed = float(torch.where(solution.strength > 0, short.abs(), short.clamp_min(0)).max())
     residual = response.residual(solution.strength)
-    spread = float(deviation[active].min()) if len(active) else 1.0
-    doubts = [*_doubts(solution, residual, change, missed, spread)]
+    asked = active if len(active) else torch.arange(len(thresholds), device=mean.device)
+    spread = deviation[asked] if len(active) else torch.ones_like(deviation)
+    with torch.no_grad():
+        law = solution.law
+        skew = skewness(detached(graph), law.mean, law.covariance)[asked].abs()
+    doubts = [*_doubts(solution, residual, change, missed, spread, float(skew.max()))]
     grades: list[Trust] = [grade for grade, _ in doubts]
     trust = worst_trust(trust, *grades)
     reasons = (*reasons, *(reason for _, reason in doubts))
@@ -233,22 +246,25 @@ def _evaluated(
 
 
 def _doubts(
-    solution: Solution, residual: float, change: float, missed: float, spread: float
+    solution: Solution, residual: float, change: float, missed: float, spread: Tensor, skew: float
 ) -> Iterator[tuple[Trust, str]]:
     if not solution.converged:
         yield "unreliable", f"the tilt did not settle in {solution.steps} steps; raise steps"
     if residual < -0.1:
         yield "unreliable", "the outputs vary less than their quadratic part: cumulants diverged"
-    if spread < _NARROW[0]:
+    narrow, wide = float(spread.min()), float(spread.max())
+    if narrow < _NARROW[0]:
         yield (
-            "unreliable" if spread < _NARROW[1] else "low_confidence",
-            f"under the tilt the outputs vary {spread:.2g} times as much as without: the threshold "
+            "unreliable" if narrow < _NARROW[1] else "low_confidence",
+            f"under the tilt the outputs vary {narrow:.2g} times as much as without: the threshold "
             "is near the edge of their range, where they are far from Gaussian",
         )
     for figure, (doubted, unreliable), text in (
         (residual, _RESIDUAL, "what the tilt leaves of the outputs carries {:.2g} nats of log P"),
         (change, _CHANGE, "refinement of the tilt changes log P by {:.2g}"),
         (missed, _MISSED, "the outputs' means miss their thresholds by {:.2g} deviations"),
+        (wide, _WIDE, "under the tilt the outputs vary {:.2g} times as much as without"),
+        (skew, _SKEW, "few units make the outputs skewed under the tilt, by {:.2g}"),
     ):
         if figure > doubted:
             grade: Trust = "unreliable" if figure > unreliable else "low_confidence"

@@ -101,11 +101,13 @@ def _conjunction(
     deviation = covariance.diagonal().clamp_min(0).sqrt()
     varies = deviation > _CONSTANT * last.abs().amax(1).clamp_min(1e-300)
     above = mean > thresholds.detach()
+    doubts = _doubtful_constants(frozen, varies)
+    trust: Trust = "unreliable" if doubts else "ok"
     if bool((~varies & ~above).any()):
-        return Found(LogProbability(thresholds.new_tensor(-torch.inf)))
+        return Found(LogProbability(thresholds.new_tensor(-torch.inf), trust, doubts))
     kept = varies.nonzero()[:, 0]
     if len(kept) == 0:
-        return Found(LogProbability(thresholds.new_zeros(())))
+        return Found(LogProbability(thresholds.new_zeros(()), trust, doubts))
     graph, thresholds = chosen_outputs(graph, kept), thresholds[kept]
     # In units of their own deviations, so that no scale of the outputs is too small or too large.
     graph, thresholds = _scaled(graph, deviation[kept].reciprocal(), thresholds)
@@ -117,7 +119,26 @@ def _conjunction(
     if likely:
         value = torch.log1p(-log.value.exp().clamp_max(1 - 1e-12))
         log = LogProbability(value, log.trust, log.reasons)
+    log = LogProbability(log.value, worst_trust(trust, log.trust), (*doubts, *log.reasons))
     return Found(log, (tuple(modes),))
+
+
+def _doubtful_constants(graph: Graph, varies: Tensor) -> tuple[str, ...]:
+    """What to say of outputs without variance at order 2: they may be units that are rarely on.
+
+    Nothing if they are constants because no weights lead to them.
+    """
+    if bool(varies.all()):
+        return ()
+    reach = graph.affine[-1].weight[~varies].abs() > 0
+    for step in reversed(graph.affine[:-1]):
+        reach = (reach.to(step.weight) @ step.weight.abs()) > 0
+    if not bool(reach.any()):
+        return ()
+    return (
+        "some outputs do not vary, as far as order 2 sees, and are taken for constants: units "
+        "that lead to them may be on rarely",
+    )
 
 
 def _sum(modes: Sequence[Mode]) -> LogProbability:

@@ -63,6 +63,29 @@ def moments(
     return _propagated(graph, mean, covariance)[:2]
 
 
+def skewness(
+    graph: Graph, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"]
+) -> Float[Tensor, " d"]:
+    """Third cumulants of the outputs over their deviations cubed, shape (d,).
+
+    As far as they are those of the last activations one by one: what few units, or units that are
+    rarely on, leave of them in sums that order 2 takes for Gaussian.
+    """
+    own: Tensor | None = None
+    for place, step in enumerate(graph.steps[:-1]):
+        if isinstance(step, Affine):
+            mean, covariance, _ = _propagated(Graph((step,)), mean, covariance)
+        else:
+            if place == len(graph.steps) - 2:
+                own = step.expand(mean, covariance.diagonal()).coefficient(0, 3)
+            mean, covariance, _ = _forward(step, mean, covariance)
+    last = graph.steps[-1]
+    if own is None or not isinstance(last, Affine):
+        return mean.new_zeros(graph.affine[-1].weight.shape[0])
+    variance = ((last.weight @ covariance) * last.weight).sum(1)
+    return (last.weight.pow(3) @ own) / variance.clamp_min(1e-300).pow(1.5)
+
+
 def _propagated(
     graph: Graph, mean: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Tensor, list[_Layer | Tensor]]:

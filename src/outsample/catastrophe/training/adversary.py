@@ -118,6 +118,9 @@ class Adversary(nn.Module, ABC):
         name = f"{type(self).__name__}.strengthen"
         positive_integer(name, "steps", steps)
         optimizer = torch.optim.Adam(self.parameters(), lr=positive_number(name, "rate", rate))
+        bound = self.problem(network, detector)
+        if not bound.conjunctions or not all(bound.conjunctions):
+            raise InputError(f"{name}: {detector!r} is certain or impossible; nothing to raise")
         objective = Objective(detector, None, tilt or Tilt())
         met: list[float] = []
         best = {key: value.clone() for key, value in self.state_dict().items()}

@@ -61,7 +61,7 @@ def anomaly_detector(
     Args:
         model: a chain of layers, see :class:`~outsample.NetworkMean`.
         inputs: the reference law, a Gaussian.
-        detector: the catastrophe, below probability 1/2 on the reference.
+        detector: the catastrophe, improbable on the reference.
         deviations: how many standard deviations are usual.
         layers: hidden layers to read, all unless given.
         order: of the cumulant propagation, 2, 3 or 4.
@@ -72,7 +72,8 @@ def anomaly_detector(
 
     Raises:
         InputError: for settings out of range, a model without hidden layers, a detector that is
-            certain, impossible or likely, and what CatastropheProbability refuses.
+            certain or impossible, a conjunction that is likely, and what CatastropheProbability
+            refuses.
 
     Source: the mechanistic anomaly term max(C, A) of the Alignment Research Center's "Competing
     with sampling" (2025); the choice of A is ours.
@@ -117,6 +118,8 @@ def _layers(layers: Sequence[int] | None, widths: Sequence[int]) -> list[int]:
         raise InputError(f"{_OWNER}: the model has no hidden layers")
     if layers is None:
         return [*range(len(widths))]
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise InputError(f"{_OWNER}: layers = {layers!r}; expected a list of hidden layers")
     for layer in layers:
         if type(layer) is not int or not -len(widths) <= layer < len(widths):
             raise InputError(f"{_OWNER}: layer {layer!r}; the model has {len(widths)} hidden ones")

@@ -58,6 +58,11 @@ class MechanisticDistillation(Iterator[DistillationStep]):
             graph = whitened(teacher.graph(), inputs)
             _, covariance = cumulants_of(graph, self._base, self._closure)
         self._spread = float(covariance.trace())
+        if not self._spread > 0:
+            raise InputError(
+                f"{_OWNER}: the teacher's outputs have variance {self._spread:.3g} on the inputs; "
+                "expected a teacher that varies"
+            )
 
     def __iter__(self) -> Self:
         """The loop itself: what was done is not done again."""
