@@ -340,9 +340,8 @@ def test_outputs_that_no_weights_lead_to_are_constants() -> None:
 
 @pytest.mark.parametrize("limit", [-1.0, 1.0])
 def test_modes_of_hopeless_events_have_means(limit: float) -> None:
-    net = nn.Sequential(
-        nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)
-    ).double()
+    first, last = nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False)
+    net = nn.Sequential(first, nn.ReLU(), last).double()
     with torch.no_grad():
         first.weight.copy_(torch.tensor([[1.0], [-1.0]]))
         nn.init.ones_(last.weight)

@@ -28,8 +28,8 @@ _NARROW = (0.25, 0.05)
 _WIDE = (3.0, 8.0)
 #: Skewness of the outputs under the tilt, as far as it comes from few units or rare ones.
 _SKEW = (0.5, 1.5)
-#: Standard deviations within which thresholds at a reflection of the tilt are worth a start.
-_NEAR = 4.0
+#: Standard deviations within which thresholds at the two reflections of a tilt are worth a start.
+_NEAR = (4.0, 2.0)
 #: A tilt with a precision below this, in one direction, may be the middle of two.
 _STRETCHED = 0.3
 #: Deviations from which the hazard of a normal is its argument.
@@ -116,8 +116,8 @@ def modes_of(
         found = _unfolded(frozen, at, solve(frozen, at, first, *search), settings)
         tilt = found[0].law
         for start in (*more, *_other_starts(frozen, at, tilt, settings.starts - 1)):
-            other = solve(frozen, at, start, *search)
-            if all(_apart(other.law, known.law) for known in found):
+            other = solve(frozen, at, start, *search, lambda law: _is_known(law, found))
+            if not _is_known(other.law, found):
                 found.append(other)
         refined = [_refined(frozen, at, solution, settings) for solution in found]
     modes = [
@@ -276,7 +276,7 @@ def _unfolded(
 ) -> list[Solution]:
     """The tilt itself, or the two that it is the symmetric middle of."""
     law = one.law
-    values, vectors = torch.linalg.eigh(law.precision)
+    values, vectors = law.axes
     if float(values[0]) > _STRETCHED:
         return [one]
     eye = torch.eye(len(law.mean)).to(law.precision)
@@ -303,7 +303,11 @@ def _other_starts(
     are added.
     """
     eye = torch.eye(len(found.mean)).to(found.precision)
-    ways = [way for way in _reflections(found) if _is_near(graph, thresholds, way, found)]
+    ways = [
+        way
+        for way, near in zip(_reflections(found), _NEAR, strict=True)
+        if way is not None and _is_near(graph, thresholds, way, found, near)
+    ]
     if len(ways) < count:
         radius = float(found.mean.norm()) or 1.0
         base = local(graph, torch.zeros_like(found.mean), eye)
@@ -316,18 +320,17 @@ def _other_starts(
         yield TiltedLaw(way, eye)
 
 
-def _reflections(law: TiltedLaw) -> Iterator[Tensor]:
+def _reflections(law: TiltedLaw) -> Iterator[Tensor | None]:
     """The tilt's mean mirrored at 0, and across the direction in which the outputs rise both ways.
 
-    Only where that is far from the mean itself.
+    None for those that are not far from the mean itself.
     """
     mean = law.mean
-    if float(mean.norm()) >= 1.0:
-        yield -mean
-    values, vectors = torch.linalg.eigh(law.precision)
+    yield -mean if float(mean.norm()) >= 1.0 else None
+    values, vectors = law.axes
     along = float(vectors[:, 0] @ mean)
-    if along**2 * float(values[0]) / 2 > _APART:
-        yield mean - 2 * along * vectors[:, 0]
+    far = along**2 * float(values[0]) / 2 > _APART
+    yield mean - 2 * along * vectors[:, 0] if far else None
 
 
 def _log_upper_tail(z: float) -> float:
@@ -340,8 +343,13 @@ def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
     return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
 
 
-def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw) -> bool:
-    """Whether inputs about ``mean`` come close to all thresholds as well."""
+def _is_known(law: TiltedLaw, found: Sequence[Solution]) -> bool:
+    """Whether it accounts for the same inputs as one of those found."""
+    return not all(_apart(law, one.law) for one in found)
+
+
+def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw, near: float) -> bool:
+    """Whether inputs about ``mean`` come as ``near`` to all thresholds."""
     outputs, covariance = moments(graph, mean, law.covariance)
     away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
-    return float(away.max()) < _NEAR
+    return float(away.max()) < near

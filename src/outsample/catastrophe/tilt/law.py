@@ -43,6 +43,11 @@ class TiltedLaw:
         return torch.linalg.cholesky(self.precision)
 
     @cached_property
+    def axes(self) -> tuple[Float64[Tensor, " n"], Float64[Tensor, "n n"]]:
+        """Eigenvalues of the precision, ascending, and eigenvectors in columns."""
+        return torch.linalg.eigh(self.precision)
+
+    @cached_property
     def covariance(self) -> Float64[Tensor, "n n"]:
         """Covariance of Q, shape (n, n)."""
         return torch.cholesky_inverse(self.factor)

@@ -1,6 +1,7 @@
 """Finds the Gaussian tilt under which a network's outputs reach their thresholds."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,13 +35,15 @@ def solve(
     start: TiltedLaw,
     most_steps: int,
     tolerance: float,
+    known: Callable[[TiltedLaw], bool] = lambda _: False,
 ) -> Solution:
     """The fixed point at order 2: Q is P tilted by the outputs' own quadratic model under Q.
 
     Every step expands the outputs under Q to second order, finds how strongly the expansion must
     be weighed for its means to reach the thresholds, and goes most of the way to that tilt.  It is
     found when its mean moves by less than ``tolerance``, in its own standard deviations, and its
-    covariance by less than twice as much of itself.
+    covariance by less than twice as much of itself; the search ends early at a law that is
+    ``known``.
     """
     law, strength = start, torch.zeros_like(thresholds)
     share, last = _SHARE, math.inf
@@ -55,7 +58,7 @@ def solve(
         moved = math.sqrt(max(float(step_in_mean @ law.precision @ step_in_mean), 0.0))
         spread = float((law.covariance @ (new.precision - law.precision)).norm())
         law = new
-        if moved < tolerance and spread < 2 * tolerance:
+        if (moved < tolerance and spread < 2 * tolerance) or known(law):
             return Solution(law, strength, step, converged=True)
         if moved + spread > _SLOW * last:
             share = max(_SHORTER * share, _LEAST_SHARE)

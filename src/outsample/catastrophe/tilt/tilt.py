@@ -278,5 +278,5 @@ def _diagnostics(modes: Sequence[Mode]) -> dict[str, Any]:
         "refinement_change": None if math.isnan(main.change) else main.change,
         "missed": main.missed,
         "steps": main.solution.steps,
-        "lowest_precision": float(torch.linalg.eigvalsh(main.solution.law.precision)[0]),
+        "lowest_precision": float(main.solution.law.axes[0][0]),
     }
