@@ -46,8 +46,12 @@ def errors(part: dict[str, Any], good: bool = True) -> list[float]:
 
 def judged(part: dict[str, Any]) -> str:
     """A table, and how many events it is about."""
-    without = part["without_good_truth"]
-    return f"{table(part)}\n\n{len(errors(part))} events; {without} more have no good truth."
+    without, everything = part["without_good_truth"], errors(part, good=False)
+    return (
+        f"{table(part)}\n\n{len(errors(part))} events; {without} more have no good truth: "
+        f"judged by those too, `Tilt()` is\nwithin 15 % in {share(everything, 1.15)} of all "
+        f"{len(everything)}."
+    )
 
 
 def share(values: list[float], factor: float) -> str:
