@@ -68,7 +68,7 @@ def exceedance_curve(
 
     Up to four thresholds are estimated one by one.  Of more, four are spread over their range
     (Chebyshev's points), each tilt starts from the last, and log p is interpolated by cubics that
-    have its slope there as well.
+    have its slope there as well; where these bend too much, up to twelve more are put between.
 
     Args:
         network: as :class:`~outsample.CatastropheProbability` takes it.
@@ -78,8 +78,9 @@ def exceedance_curve(
         estimator: settings of the tilts; ``Tilt()`` unless given.
 
     Raises:
-        InputError: for thresholds that are not finite, not a vector or none at all, and what
-            CatastropheProbability refuses.
+        InputError: for thresholds that are not finite, not a vector or none at all, an estimator
+            that is no Tilt, and what CatastropheProbability refuses.
+        NumericalError: if log p is infinite where it is to be interpolated.
     """
     try:
         wanted = np.asarray(

@@ -132,8 +132,8 @@ class MechanisticTraining(Iterator[TrainingStep]):
         Raises:
             InputError: for a state with something missing, by name.
         """
-        parts = {"step", "floor", "offset", "stopped", "model", "adversary", "optimizer"}
-        missing = (parts | {"attackers"}) - state.keys()
+        own = {"step", "floor", "offset", "stopped"}
+        missing = (own | {"model", "adversary", "optimizer", "attackers"}) - state.keys()
         if missing:
             raise InputError(f"{_OWNER}: the state lacks {', '.join(sorted(missing))}")
         if len(state["attackers"]) != len(self._attackers):
