@@ -5,7 +5,7 @@ import pytest
 from scipy.special import log_ndtr
 from scipy.stats import multivariate_normal
 
-from outsample.products.halfspaces.least_distance import log_mass_bound
+from outsample.products.halfspaces.least_distance import decay_rates, log_mass_bound
 
 
 def test_one_halfspace_is_exact() -> None:
@@ -23,6 +23,15 @@ def test_a_corner_is_as_far_as_it_is() -> None:
 
 def test_the_centre_inside_says_nothing() -> None:
     assert log_mass_bound(np.eye(2), np.array([-1.0, -np.inf]), np.array([np.inf, 2.0])) == 0
+
+
+def test_rates_lead_to_the_nearest_point() -> None:
+    lower, upper = np.array([3.0, -np.inf, -1.0]), np.array([np.inf, -4.0, 1.0])
+    gram = np.array([[1.0, 0.3, 0.2], [0.3, 1.0, 0.1], [0.2, 0.1, 1.0]])
+    rates = decay_rates(gram, lower, upper)
+    np.testing.assert_allclose((gram @ rates)[:2], [3.0, -4.0])
+    assert rates[2] == 0
+    assert not decay_rates(gram, np.full(3, -1.0), upper + 9).any()
 
 
 def test_contradictions_have_no_mass() -> None:

@@ -192,15 +192,32 @@ def test_overflow_is_stepped_back_from() -> None:
     assert found.change[0] < SETTLED
 
 
-@pytest.mark.parametrize("seed", [2, 3, 13])
-def test_one_after_the_other_where_all_at_once_fails(seed: int) -> None:
-    """Such wedges again: a batch of two is taken all at once, and fails."""
-    rng = np.random.default_rng(seed)
+@pytest.mark.parametrize("offset", [2.0, 5.0, 20.0])
+def test_the_nearest_point_helps_where_the_centre_does_not(offset: float) -> None:
+    """Such wedges again, a batch of them; from the centre most do not converge."""
+    rng = np.random.default_rng(3)
+    t = rng.uniform(-1.2, 1.2, 40)
+    v = np.column_stack([np.cos(t), np.sin(t)])
+    lower = offset + rng.standard_normal((30, 40))
+    batch = iterate(v @ v.T, lower)
+    assert (batch.change < SETTLED).all()
+    alone = [iterate(v @ v.T, row) for row in lower]
+    assert max(found.sweeps for found in alone) > SWEEPS
+    for i, found in enumerate(alone):
+        np.testing.assert_allclose(batch.precision[i], found.precision[0], rtol=1e-6, atol=1e-6)
+
+
+def test_the_nearest_point_of_upper_limits() -> None:
+    """What holds for y >= b holds for -y <= -b, with the mirrored sites."""
+    rng = np.random.default_rng(2)
     t = rng.uniform(-1.2, 1.2, 22)
     v = np.column_stack([np.cos(t), np.sin(t)])
-    lower = 5 + rng.standard_normal(22)
-    assert not iterate(v @ v.T, np.stack([lower, lower])).change[0] < SETTLED
-    assert iterate(v @ v.T, lower).change[0] < SETTLED
+    limit, open_end, none = 5 + rng.standard_normal(22), np.full((1, 22), np.inf), np.zeros((1, 22))
+    below = fixed_point(v @ v.T, limit[None], open_end, none, none)
+    above = fixed_point(v @ v.T, -open_end, -limit[None], none, none)
+    assert below.sweeps > SWEEPS
+    np.testing.assert_allclose(above.precision, below.precision, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(above.shift, -below.shift, rtol=1e-6, atol=1e-9)
 
 
 def test_tensors_give_what_arrays_give() -> None:
