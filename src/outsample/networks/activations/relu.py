@@ -17,13 +17,14 @@ from outsample.networks.activations.piecewise import PiecewisePolynomial
 #: The same function, for degrees and powers that are not written out here.
 _GENERAL = PiecewisePolynomial((0.0,), ((0.0,), (0.0, 1.0)), "relu")
 
-#: What e_{k,p} / σ^p consists of.  With α = μ/σ, P = Φ(α) and f its density: u = αP + f is the
-#: mean, w = u − α that of the negative part, t = u + w, s = t + u, c = 1 − P; d = αf and
-#: h = (1 − α²)f are minus the first and second derivative of f, j = (3 − α²)αf is the third.
-#: Repeated letters are powers.
-_TERMS = (
-    *("P", "uc", "uuc", "uuuc", "uw", "uwt", "uwtt", "uwuw", "wP", "wPs"),
-    *(u + f for u in ("", "u", "uu", "uuu") for f in ("f", "d", "h", "j")),
+#: What e_{k,p} / σ^p consists of, for powers to 2 and for all.  With α = μ/σ, P = Φ(α) and f its
+#: density: u = αP + f is the mean, w = u − α that of the negative part, t = u + w, s = t + u,
+#: c = 1 − P; d = αf and h = (1 − α²)f are minus the first and second derivative of f,
+#: j = (3 − α²)αf is the third.  Repeated letters are powers.
+_FEW_TERMS = ("P", "uc", "uw", *(u + f for u in ("", "u") for f in "fdhj"))
+_MORE_TERMS = (
+    *("uuc", "uuuc", "uwt", "uwtt", "uwuw", "wP", "wPs"),
+    *(u + f for u in ("uu", "uuu") for f in "fdhj"),
 )
 
 #: e_{k,p} / σ^p.  By Stein's identity it is E[∂^k F^p] with F = φ − u, which is −u at the kink, so
@@ -54,9 +55,8 @@ _FORMULAS: dict[tuple[int, int], dict[str, float]] = {
     (4, 4): {"P": 24, "uf": -24, "uud": -12, "uuuh": 4},
     (5, 4): {"f": 24, "ud": 24, "uuh": -12, "uuuj": -4},
 }
-#: Rows of the table, and where those of power 2, 3 and 4 begin.
-_ROWS = {key: row for row, key in enumerate(_FORMULAS)}
-_SECTIONS = (_ROWS[0, 2], _ROWS[0, 3], _ROWS[0, 4])
+#: The rows of two tables: powers 1 and 2, which second order needs, and 3 and 4.
+_LOW, _HIGH = ([key for key in _FORMULAS if key[1] in powers] for powers in ((1, 2), (3, 4)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ class ReLUExpansion(Expansion):
         self._pdf = pdf = (argument * argument).neg_().exp_() * inverse_root_2pi
         self._u = u = torch.addcmul(pdf, alpha, cdf)
         self._w = u - alpha
-        self._table: tuple[Tensor, ...] | None = None
         self.mean = torch.addcmul(scale * pdf, mean, cdf)
         if torch.is_grad_enabled():
             warn_at_kinks("relu", mean, variance, alpha.abs() < limit)
@@ -110,32 +109,41 @@ class ReLUExpansion(Expansion):
             return self.scale * self._cdf
         if degree == 0 and power == 2:
             return torch.addcmul(self._cdf, self._u, self._w, value=-1).mul_(self._variance)
-        row = _ROWS.get((degree, power))
-        if row is None:
+        if (degree, power) not in _FORMULAS:
             return self._general.coefficient(degree, power)
-        if self._table is None:
-            self._table = self._tabulate()
-        return self._table[row]
+        return (self._low if power < 3 else self._high)[degree, power]
 
-    def _tabulate(self) -> tuple[Tensor, ...]:
-        """All of the coefficients above."""
-        cdf, pdf, alpha, scale = self._cdf, self._pdf, self._alpha, self.scale
-        u, w = self._u, self._w
-        t, uw, wcdf = u + w, u * w, w * cdf
-        uc = torch.addcmul(u, u, cdf, value=-1)
-        uuc, uwt = u * uc, uw * t
+    @cached_property
+    def _few_terms(self) -> Float[Tensor, "terms n"]:
+        """What powers 1 and 2 consist of; higher ones need more."""
+        cdf, pdf, alpha, u = self._cdf, self._pdf, self._alpha, self._u
         slope = alpha * pdf
         bend = torch.addcmul(pdf, alpha, slope, value=-1)
         pdfs = torch.stack((pdf, slope, bend, torch.addcmul(slope + slope, alpha, bend)))
-        updfs = u * pdfs
-        uupdfs = u * updfs
-        plain = (cdf, uc, uuc, u * uuc, uw, uwt, uwt * t, uw * uw, wcdf, wcdf * (t + u))
-        terms = torch.cat((torch.stack(plain), pdfs, updfs, uupdfs, u * uupdfs))
+        plain = (cdf, torch.addcmul(u, u, cdf, value=-1), u * self._w)
+        return torch.cat((torch.stack(plain), pdfs, u * pdfs))
+
+    @cached_property
+    def _low(self) -> dict[tuple[int, int], Tensor]:
+        """Coefficients of powers 1 and 2."""
+        table = _matrix("low", self.scale.dtype, self.scale.device) @ self._few_terms
         # Factor by factor: 0 · σ · σ is zero where 0 · σ² is 0 · ∞.
-        table = (_matrix(cdf.dtype, cdf.device) @ terms).mul_(scale)
-        for start in _SECTIONS:
-            table[start:].mul_(scale)
-        return table.unbind()
+        table.mul_(self.scale)[_LOW.index((0, 2)) :].mul_(self.scale)
+        return dict(zip(_LOW, table.unbind(), strict=True))
+
+    @cached_property
+    def _high(self) -> dict[tuple[int, int], Tensor]:
+        """Coefficients of powers 3 and 4."""
+        few, u, w = self._few_terms, self._u, self._w
+        uc, uw, updfs = few[1], few[2], few[-4:]
+        t, wcdf, uuc = u + w, w * self._cdf, u * uc
+        uwt, uupdfs = uw * t, u * updfs
+        plain = (uuc, u * uuc, uwt, uwt * t, uw * uw, wcdf, wcdf * (t + u))
+        terms = torch.cat((few, torch.stack(plain), uupdfs, u * uupdfs))
+        scale = self.scale
+        table = (_matrix("high", scale.dtype, scale.device) @ terms).mul_(scale)
+        table.mul_(scale).mul_(scale)[_HIGH.index((0, 4)) :].mul_(scale)
+        return dict(zip(_HIGH, table.unbind(), strict=True))
 
     @cached_property
     def _general(self) -> Expansion:
@@ -150,7 +158,10 @@ def _constants(dtype: torch.dtype, device: torch.device) -> tuple[float, Tensor,
     return horizon(dtype), a, b, c
 
 
-@lru_cache(maxsize=16)
-def _matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "coefficients terms"]:
-    rows = [[formula.get(term, 0.0) for term in _TERMS] for formula in _FORMULAS.values()]
+@lru_cache(maxsize=32)
+def _matrix(
+    part: str, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "coefficients terms"]:
+    keys, terms = (_LOW, _FEW_TERMS) if part == "low" else (_HIGH, _FEW_TERMS + _MORE_TERMS)
+    rows = [[_FORMULAS[key].get(term, 0.0) for term in terms] for key in keys]
     return torch.tensor(rows, dtype=dtype, device=device)
