@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from outsample.cumulants.gaussian_input import affine_mean, pushed_covariance
 from outsample.networks.activations.base import Activation
 from outsample.networks.graph import Affine, Graph
 
@@ -28,11 +29,13 @@ class Local(NamedTuple):
 class _Layer(NamedTuple):
     """One activation step: derivatives of its outputs' cumulants in those of its inputs.
 
-    With z the pre-activations, c_k = E[φ^(k)(z)]; ``variance_in_mean`` and
-    ``variance_in_variance`` are the derivatives of Var φ(z).
+    With z the pre-activations, c_k = E[φ^(k)(z)]; ``slope`` is the derivative of Cov φ(z) in
+    Cov z entry by entry, off the diagonal; ``variance_in_mean`` and ``variance_in_variance`` are
+    the derivatives of Var φ(z).
     """
 
     covariance: Float[Tensor, "n n"]
+    slope: Float[Tensor, "n n"]
     c: tuple[Tensor, Tensor, Tensor, Tensor]
     variance_in_mean: Float[Tensor, " n"]
     variance_in_variance: Float[Tensor, " n"]
@@ -92,8 +95,8 @@ def _propagated(
     layers: list[_Layer | Tensor] = []
     for step in graph.steps:
         if isinstance(step, Affine):
-            mean = step.weight @ mean if step.bias is None else step.weight @ mean + step.bias
-            covariance = step.weight @ covariance @ step.weight.T
+            mean = affine_mean(step, mean)
+            covariance = pushed_covariance(step.weight, covariance)
             layers.append(step.weight)
         else:
             mean, covariance, layer = _forward(step, mean, covariance)
@@ -102,19 +105,20 @@ def _propagated(
 
 
 def _forward(step: Activation, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, _Layer]:
-    expansion = step.expand(mean, covariance.diagonal())
-    precision = expansion.scale.reciprocal()
+    variance = covariance.diagonal()
+    expansion = step.expand(mean, variance)
     # A neuron that reads only constants has no curvature to speak of, but round-off / 0.
-    precision = torch.where(covariance.diagonal() > 0, precision, 0.0)
-    power, c = torch.ones_like(precision), list[Tensor]()
-    for k in range(1, 5):
-        power = power * precision
-        c.append(expansion.coefficient(k) * power)
-    out = covariance * (c[0] * c[0][:, None]) + covariance.square() * (0.5 * c[1] * c[1][:, None])
+    precision = expansion.scale.reciprocal().masked_fill(variance <= 0, 0.0)
+    square = precision * precision
+    powers = (precision, square, square * precision, square * square)
+    c1, c2, c3, c4 = (expansion.coefficient(k + 1) * power for k, power in enumerate(powers))
+    slope, double = torch.outer(c1, c1), torch.outer(c2, c2).mul_(covariance)
+    out = torch.add(slope, double, alpha=0.5).mul_(covariance)
     out.diagonal().copy_(expansion.coefficient(0, 2))
     in_mean = expansion.coefficient(1, 2) * precision
-    in_variance = 0.5 * expansion.coefficient(2, 2) * precision.square()
-    return expansion.mean, out, _Layer(covariance, (c[0], c[1], c[2], c[3]), in_mean, in_variance)
+    in_variance = expansion.coefficient(2, 2) * square * 0.5
+    layer = _Layer(covariance, slope.add_(double), (c1, c2, c3, c4), in_mean, in_variance)
+    return expansion.mean, out, layer
 
 
 def _backward(
@@ -124,16 +128,18 @@ def _backward(
 
     Without ``to_covariance``, it is zero.
     """
-    covariance, (c1, c2, c3, c4) = layer.covariance, layer.c
+    c1, c2, c3, c4 = layer.c
     if to_covariance is None:
         return to_mean * c1, torch.diag_embed(0.5 * to_mean * c2)
-    own = to_covariance.diagonal(dim1=1, dim2=2).clone()
-    variance = covariance.diagonal()
-    weighted = to_covariance * covariance
-    by_c1 = 2 * (weighted @ c1 - own * (variance * c1))
-    by_c2 = (weighted * covariance) @ c2 - own * (variance.square() * c2)
-    mean = to_mean * c1 + by_c1 * c2 + by_c2 * c3 + own * layer.variance_in_mean
-    out = to_covariance * (c1 * c1[:, None]) + weighted * (c2 * c2[:, None])
-    diagonal = 0.5 * (to_mean * c2 + by_c1 * c3 + by_c2 * c4) + own * layer.variance_in_variance
+    own = to_covariance.diagonal(dim1=1, dim2=2)
+    weighted = to_covariance * layer.covariance
+    weighted.diagonal(dim1=1, dim2=2).zero_()
+    by_c1 = 2 * (weighted @ c1)
+    by_c2 = weighted.mul_(layer.covariance) @ c2
+    mean = (to_mean * c1).addcmul_(by_c1, c2).addcmul_(by_c2, c3)
+    mean.addcmul_(own, layer.variance_in_mean)
+    diagonal = (to_mean * c2).addcmul_(by_c1, c3).addcmul_(by_c2, c4).mul_(0.5)
+    diagonal.addcmul_(own, layer.variance_in_variance)
+    out = to_covariance * layer.slope
     out.diagonal(dim1=1, dim2=2).copy_(diagonal)
     return mean, out
