@@ -98,14 +98,15 @@ def is_definite(precision: Float64[Tensor, "n n"]) -> bool:
 def _one(model: Quadratic, threshold: float) -> Float64[Tensor, " 1"]:
     """The same for one threshold, in the eigenbasis of the Hessian."""
     values, vectors = torch.linalg.eigh(model.hessian[0])
-    slope = (vectors.T @ model.slope[0]).cpu().numpy()
+    squares = (vectors.T @ model.slope[0]).square().cpu().numpy()
     h = values.cpu().numpy()
     constant, residual = float(model.constant[0]), float(model.residual[0, 0])
 
     def gap(strength: float) -> float:
-        room = 1 - strength * h
-        x = strength * slope / room
-        mean = constant + float(slope @ x + 0.5 * (h * x * x).sum() + 0.5 * (h / room).sum())
+        spread = 1 / (1 - strength * h)  # the tilt's variances
+        bent = h * spread
+        linear = float(squares @ (spread * (strength + 0.5 * strength * strength * bent)))
+        mean = constant + linear + 0.5 * float(bent.sum())
         return mean + strength * residual - threshold
 
     most = _SHORT / float(h[-1]) if h[-1] > 1e-12 else math.inf
