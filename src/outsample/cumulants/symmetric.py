@@ -132,9 +132,13 @@ class Traced(SymmetricTensor):
                 g = placed(self.metric, (a, b), m) if a < b else along(self.metric.diagonal(), a, m)
                 axes = tuple(c for c in range(m) if left[c])
                 rest = placed(self.core.slice(tuple(left[c] for c in axes)), axes, m)
-                factor = ways / math.comb(self.order, 2)
-                term = rest * g if factor == 1 else rest * g * factor
-                total = term if total is None else total.add_(term)
+                share = ways / math.comb(self.order, 2)
+                if total is None:
+                    total = rest * g if share == 1 else rest * g * share
+                elif a < b or m == 1:
+                    total = total.addcmul_(rest, g, value=share)
+                else:
+                    total = total.addcmul(rest, g, value=share)
         assert total is not None
         return total
 
