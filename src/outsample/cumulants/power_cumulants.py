@@ -33,11 +33,12 @@ class PowerCumulants:
         self._expansion = expansion
         self.orders = frozenset(kappa)
         self._slices: dict[tuple[int, ...], Tensor] = {}
-        self._sums: dict[Program, Tensor] = {}
+        self._sums: dict[tuple[Program, tuple[int, ...]], Tensor] = {}
         self._factors: dict[tuple[Factor, int, tuple[int, ...]], Tensor] = {}
         self._complete: dict[tuple[int, ...], Tensor] = {}
         self._powers: dict[tuple[int, ...], Tensor] = {}
         self._coefficients: dict[tuple[int, int], Tensor] = {}
+        self._shift_powers: list[Tensor] = []
         #: Mean of φ(Z) minus what it is at a Gaussian Z, shape (n,); None where it is zero.
         self.shift: Tensor | None = None
         if len(all_diagrams(1, budget, self.orders).products) > 1:
@@ -112,7 +113,14 @@ class PowerCumulants:
     def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
         """Entries of a cumulant of Z in which i appears multiplicities[0] times, and so on."""
         if multiplicities not in self._slices:
-            self._slices[multiplicities] = self.kappa[sum(multiplicities)].slice(multiplicities)
+            # the most frequent first; other orders are views of that
+            order = sorted(range(len(multiplicities)), key=lambda a: -multiplicities[a])
+            most_first = tuple(multiplicities[a] for a in order)
+            if most_first == multiplicities:
+                entries = self.kappa[sum(multiplicities)].slice(multiplicities)
+            else:
+                entries = self.slice(most_first).movedim(tuple(range(len(order))), tuple(order))
+            self._slices[multiplicities] = entries
         return self._slices[multiplicities]
 
     def _centred(self, degree: int, power: int) -> Tensor:
@@ -126,70 +134,78 @@ class PowerCumulants:
         if power == 1:
             return e(degree) if degree else -self.shift
         total = e(degree, power)
-        factor = torch.ones_like(self.shift)
         for q in range(power - 1, 0, -1):
-            factor = factor * self.shift
             if not _is_mean(degree, q):
-                sign = (-1) ** (power - q)
-                total = torch.addcmul(total, factor, e(degree, q), value=sign * math.comb(power, q))
-        if degree == 0:
-            total = torch.addcmul(total, factor, self.shift, value=(-1) ** power)
-        return total
+                ways = (-1) ** (power - q) * math.comb(power, q)
+                total = torch.addcmul(total, self._shifts(power - q), e(degree, q), value=ways)
+        return total if degree else total.add(self._shifts(power), alpha=(-1) ** power)
+
+    def _shifts(self, power: int) -> Tensor:
+        """A power of the shift of the mean."""
+        assert self.shift is not None
+        if not self._shift_powers:
+            self._shift_powers.append(self.shift)
+        while len(self._shift_powers) < power:
+            self._shift_powers.append(self._shift_powers[-1] * self.shift)
+        return self._shift_powers[power - 1]
 
     def _sum(self, program: Program, powers: tuple[int, ...], first: int | None = None) -> Tensor:
-        """Evaluate a program, at one value of the first index if ``first`` is given.
-
-        Sums of cumulants alone are kept for other powers.
-        """
-        if program in self._sums:
-            return self._sums[program]
+        """Evaluate a program, at one value of the first index if ``first`` is given."""
         total: Tensor | None = None
-        axes: tuple[int, ...] = ()
         own = False
-        for product in program.products:
-            factor = self._factor(product.factor, powers)
+        for product, fits in zip(program.products, program.fits, strict=True):
+            factor, weight = self._factor(product.factor, powers), product.weight
             if first is not None and factor.shape[0] > 1:
                 factor = factor.narrow(0, first, 1)
-            if product.rest is not None:
-                rest = self._sum(product.rest, powers, first)
-                if total is None:
-                    total = factor * rest
-                elif own and set(product.axes) <= set(axes):
-                    total.addcmul_(factor, rest)
-                else:
-                    total = torch.addcmul(total, factor, rest)
-                own = True
-            elif total is None:
-                total, own = (
-                    (factor, False) if product.weight == 1 else (factor * product.weight, True)
-                )
-            elif own and set(product.axes) <= set(axes):
-                total.add_(factor, alpha=product.weight)
+            rest = None if product.rest is None else self._rest(product.rest, powers, first)
+            if total is None:
+                total = factor if weight == 1 else factor * weight
+                total = total if rest is None else total * rest
+                own = rest is not None or weight != 1
+                continue
+            if rest is None:
+                add = total.add_ if own and fits else total.add
+                total = add(factor, alpha=weight)
             else:
-                total, own = torch.add(total, factor, alpha=product.weight), True
-            axes = tuple({*axes, *product.axes})
+                add = total.addcmul_ if own and fits else total.addcmul
+                total = add(factor, rest, value=weight)
+            own = True
         assert total is not None
         if program.constant:
             total = total + program.constant
-        if first is None and not program.coefficients:
-            self._sums[program] = total
         return total
+
+    def _rest(self, program: Program, powers: tuple[int, ...], first: int | None) -> Tensor:
+        """A sum within a product: matrices and cumulants alone are kept for other powers."""
+        if first is not None or (program.weighted and len(program.axes) > 2):
+            return self._sum(program, powers, first)
+        key = program, tuple([powers[a] for a in program.weighted])
+        if key not in self._sums:
+            self._sums[key] = self._sum(program, powers)
+        return self._sums[key]
 
     def _factor(self, factor: Factor, powers: tuple[int, ...]) -> Tensor:
         """Cumulants times coefficients, small tensors all, shared by the programs of a layer."""
-        key = factor, len(powers), tuple([powers[a] for a, _ in factor.coefficients])
+        m = len(powers)
+        key = factor, m, tuple([powers[a] for a, _ in factor.coefficients])
         if key not in self._factors:
-            m = len(powers)
-            value: Tensor | None = None
-            for block in factor.blocks:
-                entries = placed(self.slice(tuple(v for v in block if v)), factor.axes, m)
-                value = entries if value is None else value * entries
-            for a, degree in factor.coefficients:
-                e = along(self.coefficient(degree, powers[a]), a, m)
-                value = e if value is None else value * e
-            assert value is not None
-            self._factors[key] = value
+            self._factors[key] = self._product(factor, powers)
         return self._factors[key]
+
+    def _product(self, factor: Factor, powers: tuple[int, ...]) -> Tensor:
+        m = len(powers)
+        if m > 1 and len(factor.axes) == 1:  # the same at every neuron
+            (a,) = factor.axes
+            return along(self._factor(factor.alone, (powers[a],)), a, m)
+        value: Tensor | None = None
+        for block in factor.blocks:
+            entries = placed(self.slice(tuple(v for v in block if v)), factor.axes, m)
+            value = entries if value is None else value * entries
+        for a, degree in factor.coefficients:
+            e = along(self.coefficient(degree, powers[a]), a, m)
+            value = e if value is None else value * e
+        assert value is not None
+        return value
 
 
 def _is_mean(degree: int, power: int) -> bool:

@@ -25,6 +25,21 @@ class Factor:
     #: (neuron, degree), ascending.
     coefficients: tuple[tuple[int, int], ...]
 
+    def __hash__(self) -> int:
+        """Taken once: every evaluation looks factors up."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.axes, self.blocks, self.coefficients))
+
+    @cached_property
+    def alone(self) -> "Factor":
+        """The same on a neuron without others, for a factor of one neuron."""
+        (a,) = self.axes
+        blocks = tuple((block[a],) for block in self.blocks)
+        return Factor((0,), blocks, tuple((0, degree) for _, degree in self.coefficients))
+
     def __str__(self) -> str:
         """E.g. ``κ_ij κ_ij e2_i``."""
         kappas = ["κ_" + "".join(_NAMES[a] * v for a, v in enumerate(b)) for b in self.blocks]
@@ -50,7 +65,7 @@ class Product:
         if self.rest is None:
             return f"{weight}{self.factor}"
         rest = f"({self.rest})" if len(self.rest.products) > 1 else str(self.rest)
-        return f"{self.factor} {rest}"
+        return f"{weight}{self.factor} {rest}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +79,17 @@ class Program:
     def axes(self) -> tuple[int, ...]:
         """Which neurons it depends on."""
         return _union(*(product.axes for product in self.products))
+
+    @cached_property
+    def fits(self) -> tuple[bool, ...]:
+        """Of every product, whether it depends on no neuron that those before it do not."""
+        before = [_union(*(p.axes for p in self.products[:i])) for i in range(len(self.products))]
+        return tuple(set(p.axes) <= set(b) for p, b in zip(self.products, before, strict=True))
+
+    @cached_property
+    def weighted(self) -> tuple[int, ...]:
+        """Neurons whose coefficients it uses, and so the powers of their activations."""
+        return tuple(sorted({a for a, _ in self.coefficients}))
 
     @cached_property
     def coefficients(self) -> tuple[tuple[int, int], ...]:
@@ -168,6 +194,9 @@ def _factorised(terms: list[tuple[float, tuple[Factor, ...]]]) -> Program:
         left = [term for term in left if pivot not in term[1]]
         if all(not factors for _, factors in within):
             products.append(Product(pivot, sum(w for w, _ in within), None))
+        elif len(within) == 1:  # the weight goes with the multiplication
+            ((weight, factors),) = within
+            products.append(Product(pivot, weight, _factorised([(1.0, factors)])))
         else:
             products.append(Product(pivot, 1.0, _factorised(within)))
     return Program(tuple(products), constant)
