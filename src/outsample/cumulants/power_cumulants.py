@@ -90,7 +90,9 @@ class PowerCumulants:
         """What a sum of diagrams comes to for powers of the activations, one axis a neuron."""
         value = self._sum(program, powers)
         shape = (len(self._expansion.mean),) * len(powers)
-        return value.clone() if value.shape == shape else value.expand(shape).clone()
+        if value.shape == shape and len(program.products) > 1:
+            return value  # a sum, made for this call
+        return value.expand(shape).clone()
 
     def summed(self, program: Program, powers: tuple[int, ...]) -> Tensor:
         """Like :meth:`evaluate`, summed over the first neuron, which differs from all others."""
@@ -155,7 +157,7 @@ class PowerCumulants:
         own = False
         for product, fits in zip(program.products, program.fits, strict=True):
             factor, weight = self._factor(product.factor, powers), product.weight
-            if first is not None and factor.shape[0] > 1:
+            if first is not None and 0 in product.factor.axes:
                 factor = factor.narrow(0, first, 1)
             rest = None if product.rest is None else self._rest(product.rest, powers, first)
             if total is None:
