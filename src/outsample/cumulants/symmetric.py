@@ -118,6 +118,8 @@ class Traced(SymmetricTensor):
     def slice(self, multiplicities: tuple[int, ...]) -> Tensor:
         """See the base class."""
         m = len(multiplicities)
+        if multiplicities in ((4,), (3, 1), (2, 2)) and self._is_square:
+            return self._square_slice(multiplicities)
         total: Tensor | None = None
         for a in range(m):
             for b in range(a, m):
@@ -142,11 +144,25 @@ class Traced(SymmetricTensor):
         assert total is not None
         return total
 
+    @property
+    def _is_square(self) -> bool:
+        """Whether the core is along the same metric."""
+        return isinstance(self.core, Traced) and self.core.metric is self.metric
+
+    def _square_slice(self, multiplicities: tuple[int, ...]) -> Tensor:
+        """Entries of s Sym(G ⊗ G) on one neuron or two, in closed form."""
+        assert isinstance(self.core, Traced)
+        s, g, metric = self.core.core.slice(()), self.metric.diagonal(), self.metric
+        if multiplicities == (4,):
+            return s * g * g
+        if multiplicities == (3, 1):
+            return metric * (s * g)[:, None]
+        return torch.addcmul(torch.outer(g, g), metric, metric, value=2) * (s / 3)
+
     def through(self, weight: Float[Tensor, "out n"]) -> "Traced":
         """See the base class."""
         core = self.core.through(weight)
-        shared = isinstance(self.core, Traced) and self.core.metric is self.metric
-        if shared and isinstance(core, Traced):
+        if self._is_square and isinstance(core, Traced):
             return Traced(core, core.metric)
         return Traced(core, weight @ self.metric @ weight.T)
 
@@ -237,8 +253,11 @@ class Powers(SymmetricTensor):
 
 
 def placed(tensor: Tensor, axes: tuple[int, ...], dims: int) -> Tensor:
-    """View of ``tensor`` whose axes stand at the ascending places ``axes`` of ``dims``."""
-    if tensor.dim() == dims:
+    """View of ``tensor`` that broadcasts with its axes at the ascending places ``axes`` of ``dims``.
+
+    The tensor itself if they are the last.
+    """
+    if not axes or axes[0] == dims - tensor.dim():
         return tensor
     shape = [1] * dims
     for axis, size in zip(axes, tensor.shape, strict=True):
@@ -248,4 +267,4 @@ def placed(tensor: Tensor, axes: tuple[int, ...], dims: int) -> Tensor:
 
 def along(vector: Float[Tensor, " n"], axis: int, dims: int) -> Tensor:
     """View of a vector that broadcasts along one axis of ``dims``."""
-    return vector.view([-1 if a == axis else 1 for a in range(dims)]) if dims > 1 else vector
+    return placed(vector, (axis,), dims)
