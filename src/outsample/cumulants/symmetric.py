@@ -253,7 +253,7 @@ class Powers(SymmetricTensor):
 
 
 def placed(tensor: Tensor, axes: tuple[int, ...], dims: int) -> Tensor:
-    """View of ``tensor`` that broadcasts with its axes at the ascending places ``axes`` of ``dims``.
+    """View of ``tensor`` that broadcasts, its axes at the ascending places ``axes`` of ``dims``.
 
     The tensor itself if they are the last.
     """
