@@ -137,10 +137,8 @@ class Traced(SymmetricTensor):
                 share = ways / math.comb(self.order, 2)
                 if total is None:
                     total = rest * g if share == 1 else rest * g * share
-                elif a < b or m == 1:
-                    total = total.addcmul_(rest, g, value=share)
                 else:
-                    total = total.addcmul(rest, g, value=share)
+                    total.addcmul_(rest, g, value=share)
         assert total is not None
         return total
 
