@@ -14,8 +14,10 @@ import outsample as ou
 #: Thresholds and truths of earlier runs.
 KEPT = Path("benchmarks/results/catastrophe_truths.json")
 #: Draws of each of two proposals, and of the longer runs where these disagree or are noisy.
-DRAWS = (200_000, 1_000_000, 5_000_000, 20_000_000)
-INFLATIONS = (1.1, 1.35)
+DRAWS = (200_000, 1_000_000, 5_000_000)
+#: Inflation of each proposal, and starts of its search for tilts: one looks for more of them, so
+#: that a way to the event that the other misses sets the two apart.
+PROPOSALS = ((1.1, 1), (1.35, 8))
 #: Largest relative standard error, share of one weight, and standard errors apart of a truth.
 MOST_ERROR, MOST_SHARE, MOST_APART = 0.05, 0.02, 3.0
 
@@ -29,6 +31,8 @@ class Truth:
     apart: float
     largest_share: float
     draws: int = 1_000_000
+    #: Most starts of a proposal; earlier runs had 1, and might have missed a way to the event.
+    starts: int = 1
 
     @property
     def good(self) -> bool:
@@ -56,6 +60,7 @@ def truth(problem: ou.CatastropheProbability, key: str, seed: int) -> Truth:
     known = _kept().get(key)
     if known is not None and known["detector"] == repr(problem.detector):
         found = Truth(**{k: v for k, v in known.items() if k != "detector"})
+        found = found if found.starts == PROPOSALS[-1][1] else None
     for place, draws in enumerate(DRAWS):
         if found is None or (not found.good and found.draws < draws):
             found = _truth(problem, seed + place, draws)
@@ -90,8 +95,8 @@ def _keep(kept: dict[str, Any]) -> None:
 
 def _truth(problem: ou.CatastropheProbability, seed: int, draws: int) -> Truth:
     runs = [
-        ou.TiltedImportanceSampling(draws, 7919 * seed + place, inflation).estimate(problem)
-        for place, inflation in enumerate(INFLATIONS)
+        ou.TiltedImportanceSampling(draws, 7919 * seed + place, inflation, starts).estimate(problem)
+        for place, (inflation, starts) in enumerate(PROPOSALS)
     ]
     logs = [float(run.log_value) for run in runs]
     errors = [float(run.relative_error) for run in runs]
@@ -104,6 +109,7 @@ def _truth(problem: ou.CatastropheProbability, seed: int, draws: int) -> Truth:
         (logs[0] - logs[1]) / math.hypot(*errors),
         max(float(run.diagnostics["largest_share"]) for run in runs),
         draws,
+        PROPOSALS[-1][1],
     )
 
 

@@ -9,11 +9,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local, moments, skewness
+from outsample.catastrophe.tilt.order2 import skewness
 from outsample.catastrophe.tilt.orthant import log_orthant
 from outsample.catastrophe.tilt.response import Response, expander, respond
-from outsample.catastrophe.tilt.solver import Solution, improved, solve
-from outsample.cumulants.activation_step import Closure
+from outsample.catastrophe.tilt.search import Settings, search
+from outsample.catastrophe.tilt.solver import Solution, improved
 from outsample.errors import NumericalError
 from outsample.estimator import Trust, worst_trust
 from outsample.networks.graph import Affine, Graph
@@ -28,27 +28,8 @@ _NARROW = (0.25, 0.05)
 _WIDE = (3.0, 8.0)
 #: Skewness of the outputs under the tilt, as far as it comes from few units or rare ones.
 _SKEW = (0.5, 1.5)
-#: Standard deviations within which thresholds at the two reflections of a tilt are worth a start.
-_NEAR = (4.0, 2.0)
-#: A tilt with a precision below this, in one direction, may be the middle of two.
-_STRETCHED = 0.3
 #: Deviations from which the hazard of a normal is its argument.
 _FAR = 1e4
-#: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
-#: ones would count what lies between them twice.
-_APART = 1.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a tilt is found and what is evaluated under it."""
-
-    closure: Closure
-    starts: int
-    refinements: int
-    steps: int
-    #: How precisely the fixed point is found, before refinements.
-    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -111,14 +92,8 @@ def modes_of(
     like = frozen.affine[0].weight
     base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        search = settings.steps, settings.tolerance
-        first, *more = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
-        found = _unfolded(frozen, at, solve(frozen, at, first, *search), settings)
-        tilt = found[0].law
-        for start in (*more, *_other_starts(frozen, at, tilt, settings.starts - 1)):
-            other = solve(frozen, at, start, *search, lambda law: _is_known(law, found))
-            if not _is_known(other.law, found):
-                found.append(other)
+        starts = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
+        found = search(frozen, at, starts, settings)
         refined = [_refined(frozen, at, solution, settings) for solution in found]
     modes = [
         _mode(graph, thresholds, one, *better, settings)
@@ -271,85 +246,5 @@ def _doubts(
             yield grade, text.format(figure)
 
 
-def _unfolded(
-    graph: Graph, thresholds: Tensor, one: Solution, settings: Settings
-) -> list[Solution]:
-    """The tilt itself, or the two that it is the symmetric middle of."""
-    law = one.law
-    values, vectors = law.axes
-    if float(values[0]) > _STRETCHED:
-        return [one]
-    eye = torch.eye(len(law.mean)).to(law.precision)
-    step = vectors[:, 0] * float(values[0]) ** -0.5
-    halves = [
-        solve(
-            graph,
-            thresholds,
-            TiltedLaw(law.mean + sign * step, eye),
-            settings.steps,
-            settings.tolerance,
-        )
-        for sign in (1.0, -1.0)
-    ]
-    return halves if _apart(halves[0].law, halves[1].law) else [one]
-
-
-def _other_starts(
-    graph: Graph, thresholds: Tensor, found: TiltedLaw, count: int
-) -> Iterator[TiltedLaw]:
-    """Where other modes may lie: reflections of the first that come near the thresholds.
-
-    If these are fewer than ``count``, the mirror image and ways along the outputs' curvature at 0
-    are added.
-    """
-    eye = torch.eye(len(found.mean)).to(found.precision)
-    ways = [
-        way
-        for way, near in zip(_reflections(found), _NEAR, strict=True)
-        if way is not None and _is_near(graph, thresholds, way, found, near)
-    ]
-    if len(ways) < count:
-        radius = float(found.mean.norm()) or 1.0
-        base = local(graph, torch.zeros_like(found.mean), eye)
-        _, vectors = torch.linalg.eigh(base.hessian.sum(0))
-        ways.append(-found.mean)
-        for place in range(1, len(found.mean) + 1):
-            ways += [radius * vectors[:, -place], -radius * vectors[:, -place]]
-        ways = ways[:count]
-    for way in ways:
-        yield TiltedLaw(way, eye)
-
-
-def _reflections(law: TiltedLaw) -> Iterator[Tensor | None]:
-    """The tilt's mean mirrored at 0, and across the direction in which the outputs rise both ways.
-
-    None for those that are not far from the mean itself.
-    """
-    mean = law.mean
-    yield -mean if float(mean.norm()) >= 1.0 else None
-    values, vectors = law.axes
-    along = float(vectors[:, 0] @ mean)
-    far = along**2 * float(values[0]) / 2 > _APART
-    yield mean - 2 * along * vectors[:, 0] if far else None
-
-
 def _log_upper_tail(z: float) -> float:
     return float(torch.special.log_ndtr(torch.tensor(-z, dtype=torch.float64)))
-
-
-def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
-    gap = one.mean - other.mean
-    spread = (one.covariance + other.covariance) / 2
-    return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
-
-
-def _is_known(law: TiltedLaw, found: Sequence[Solution]) -> bool:
-    """Whether it accounts for the same inputs as one of those found."""
-    return not all(_apart(law, one.law) for one in found)
-
-
-def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw, near: float) -> bool:
-    """Whether inputs about ``mean`` come as ``near`` to all thresholds."""
-    outputs, covariance = moments(graph, mean, law.covariance)
-    away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
-    return float(away.max()) < near

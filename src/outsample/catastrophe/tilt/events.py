@@ -11,7 +11,6 @@ from torch import Tensor
 from outsample.catastrophe.event import Event
 from outsample.catastrophe.tilt.conjunction import (
     Mode,
-    Settings,
     chosen_outputs,
     detached,
     modes_of,
@@ -19,6 +18,7 @@ from outsample.catastrophe.tilt.conjunction import (
 from outsample.catastrophe.tilt.independence import independent_groups
 from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.order2 import moments
+from outsample.catastrophe.tilt.search import Settings
 from outsample.catastrophe.tilt.union import LogProbability
 from outsample.distributions import Gaussian
 from outsample.errors import NumericalError

@@ -8,10 +8,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.tilt.conjunction import Mode, Settings
+from outsample.catastrophe.tilt.conjunction import Mode
 from outsample.catastrophe.tilt.events import log_probability_of
 from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.response import closure_of
+from outsample.catastrophe.tilt.search import Settings
 from outsample.distributions import Gaussian
 
 #: Combinations of modes of independent parts that are kept for one event, likeliest first.

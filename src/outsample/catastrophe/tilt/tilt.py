@@ -13,9 +13,10 @@ from torch import Tensor
 from outsample.catastrophe.estimate import TailEstimate, TailEstimator, catastrophe_of
 from outsample.catastrophe.event import Event
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.tilt.conjunction import Mode, Settings, chosen_outputs
+from outsample.catastrophe.tilt.conjunction import Mode, chosen_outputs
 from outsample.catastrophe.tilt.events import Found, log_probability_of
 from outsample.catastrophe.tilt.response import closure_of
+from outsample.catastrophe.tilt.search import Settings
 from outsample.catastrophe.tilt.union import LogProbability, log_union
 from outsample.catastrophe.tilt.warm import WarmStarts
 from outsample.cumulants.activation_step import Variant
@@ -79,9 +80,9 @@ class Tilt(TailEstimator):
         order: order of the cumulant propagation, 2, 3 or 4.
         variant: of the propagation: ``"elliptical"`` (of order 3, its default, and the fastest of
             the accurate ones), ``"augmented"`` (default of order 2) or ``"basic"`` (of order 4).
-        starts: from how many laws to look for tilts: the inputs' own, then reflections of the
-            tilt found (also with 1, where the outputs come near their thresholds there), then
-            along the outputs' curvature.  Distinct tilts are added up.
+        starts: from how many laws to look for tilts: the inputs' own, the mirror image of the tilt
+            found, then ways along the outputs' curvature.  Images of the tilt where the outputs
+            come near their thresholds are tried as well.  Distinct tilts are added up.
         refinements: steps with the gradients of the full order, for orders 3 and 4.
         steps: most steps to the fixed point.
 

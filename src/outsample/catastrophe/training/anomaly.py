@@ -15,10 +15,11 @@ from outsample.catastrophe.detectors.normal_form import Line
 from outsample.catastrophe.detectors.quantity import Unit
 from outsample.catastrophe.event import read_out
 from outsample.catastrophe.problem import CatastropheProbability
-from outsample.catastrophe.tilt.conjunction import Settings, modes_of
+from outsample.catastrophe.tilt.conjunction import modes_of
 from outsample.catastrophe.tilt.events import whitened
 from outsample.catastrophe.tilt.law import TiltedLaw
 from outsample.catastrophe.tilt.response import closure_of, cumulants_of
+from outsample.catastrophe.tilt.search import Settings
 from outsample.catastrophe.training.settings import positive_number
 from outsample.distributions import Gaussian
 from outsample.errors import InputError

@@ -1,0 +1,139 @@
+"""Searches for all the tilts that lead a network's outputs beyond their thresholds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from outsample.catastrophe.tilt.law import TiltedLaw
+from outsample.catastrophe.tilt.order2 import local, moments
+from outsample.catastrophe.tilt.solver import Solution, solve
+from outsample.cumulants.activation_step import Closure
+from outsample.networks.graph import Graph
+
+#: Standard deviations within which thresholds are worth a search: at the mirror image of a tilt,
+#: and at its reflections across single axes or along the outputs' curvature.
+_NEAR_MIRROR, _NEAR = 5.5, 3.0
+#: How many of the axes that a tilt widens most are reflected across, if its mean is this far from
+#: them: half the squared distance in its own deviations.
+_AXES, _ASIDE = 3, 0.5
+#: A tilt with a precision below this, in one direction, may be the middle of two.
+_STRETCHED = 0.3
+#: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
+#: ones would count what lies between them twice.
+_APART = 1.0
+#: Nats of divergence beyond the best tilt's at which another cannot matter.
+_HOPELESS = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a tilt is found and what is evaluated under it."""
+
+    closure: Closure
+    starts: int
+    refinements: int
+    steps: int
+    #: How precisely the fixed point is found, before refinements.
+    tolerance: float
+
+
+def search(
+    graph: Graph,
+    thresholds: Float64[Tensor, " d"],
+    starts: Sequence[TiltedLaw],
+    settings: Settings,
+) -> list[Solution]:
+    """Distinct tilts, from ``starts`` and then from where more may lie about the first."""
+    how = settings.steps, settings.tolerance
+    found = _unfolded(graph, thresholds, solve(graph, thresholds, starts[0], *how), settings)
+
+    def is_settled(law: TiltedLaw) -> bool:
+        least = min(one.law.divergence for one in found)
+        known = any(not _apart(law, one.law) for one in found)
+        return known or law.divergence > least + _HOPELESS
+
+    first = found[0].law
+    for start in (*starts[1:], *_other_starts(graph, thresholds, first, settings.starts - 1)):
+        other = solve(graph, thresholds, start, *how, is_settled)
+        if not is_settled(other.law):
+            found.append(other)
+    return found
+
+
+def _unfolded(
+    graph: Graph, thresholds: Tensor, one: Solution, settings: Settings
+) -> list[Solution]:
+    """The tilt itself, or the two that it is the symmetric middle of."""
+    law = one.law
+    values, vectors = law.axes
+    if float(values[0]) > _STRETCHED:
+        return [one]
+    eye = torch.eye(len(law.mean)).to(law.precision)
+    step = vectors[:, 0] * float(values[0]) ** -0.5
+    halves = [
+        solve(
+            graph,
+            thresholds,
+            TiltedLaw(law.mean + sign * step, eye),
+            settings.steps,
+            settings.tolerance,
+        )
+        for sign in (1.0, -1.0)
+    ]
+    return halves if _apart(halves[0].law, halves[1].law) else [one]
+
+
+def _other_starts(
+    graph: Graph, thresholds: Tensor, found: TiltedLaw, count: int
+) -> Iterator[TiltedLaw]:
+    """Where other modes may lie: images of the first one that come near the thresholds.
+
+    And ``count`` more, near or not: its mirror image, then ways along the outputs' curvature at 0.
+    """
+    eye = torch.eye(len(found.mean)).to(found.precision)
+    _, curved = torch.linalg.eigh(local(graph, torch.zeros_like(found.mean), eye).hessian.sum(0))
+    ways = [
+        way
+        for way, near in _images(found, curved[:, -1])
+        if _is_near(graph, thresholds, way, found, near)
+    ]
+    radius = float(found.mean.norm()) or 1.0
+    along = (sign * radius * vector for vector in curved.T.flip(0) for sign in (1.0, -1.0))
+    ways += [-found.mean, *along][:count]
+    for way in ways:
+        yield TiltedLaw(way, eye)
+
+
+def _images(law: TiltedLaw, curved: Float64[Tensor, " n"]) -> Iterator[tuple[Tensor, float]]:
+    """Images of the tilt's mean, and how near their thresholds must be.
+
+    It is mirrored at 0, reflected across the axes along which the tilt is widest, for along these
+    the outputs rise both ways, and turned into the direction in which they curve most at 0.
+    """
+    mean = law.mean
+    radius = float(mean.norm())
+    if radius >= 1.0:
+        yield -mean, _NEAR_MIRROR
+    values, vectors = law.axes
+    for i in range(min(_AXES, len(mean))):
+        along = float(vectors[:, i] @ mean)
+        if along**2 * float(values[i]) / 2 > _ASIDE:
+            yield mean - 2 * along * vectors[:, i], _NEAR
+    if radius >= 1.0:
+        yield (-radius if float(curved @ mean) > 0 else radius) * curved, _NEAR
+
+
+def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
+    gap = one.mean - other.mean
+    spread = (one.covariance + other.covariance) / 2
+    return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
+
+
+def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw, near: float) -> bool:
+    """Whether inputs about ``mean`` come as ``near`` to all thresholds."""
+    outputs, covariance = moments(graph, mean, law.covariance)
+    away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
+    return float(away.max()) < near
