@@ -14,7 +14,7 @@ import outsample as ou
 #: Thresholds and truths of earlier runs.
 KEPT = Path("benchmarks/results/catastrophe_truths.json")
 #: Draws of each of two proposals, and of the longer runs where these disagree or are noisy.
-DRAWS = (200_000, 1_000_000, 5_000_000)
+DRAWS = (100_000, 500_000, 2_500_000)
 #: Inflation of each proposal, and starts of its search for tilts: one looks for more of them, so
 #: that a way to the event that the other misses sets the two apart.
 PROPOSALS = ((1.1, 1), (1.35, 8))

@@ -77,7 +77,7 @@ def test_the_document_has_the_relative_error_and_the_samples() -> None:
     problem, _ = tails.halfspace(3.0)
     document = TiltedImportanceSampling(5000).estimate(problem).to_dict()
     assert 0 < document["relative_error"] < 0.1
-    assert document["samples"] == 5000
+    assert 3 * 4750 < document["samples"] < 3 * 5100  # a few draws are not along a tilt
     assert ou.Tilt().estimate(problem).to_dict()["samples"] is None
 
 

@@ -1,6 +1,7 @@
 """Importance sampling from the Gaussian tilts that cumulant propagation finds."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.estimate import catastrophe_of
+from outsample.catastrophe.samplers.lines import Score, beyond
 from outsample.catastrophe.samplers.sampler import Evaluator, Part, TailSampler
 from outsample.catastrophe.samplers.weights import WeightedMean
 from outsample.catastrophe.tilt.proposals import Proposal, proposals
@@ -21,6 +23,8 @@ from outsample.problem import Problem
 #: Share of the draws that comes from the inputs' own law, so that no weight is large where the
 #: catastrophe is not rare, and share of each tilt besides its part of the probability.
 _OWN, _EACH = 0.05, 0.05
+#: Tilts weaker than this, in their own deviations, have no direction to speak of.
+_WEAK = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,15 @@ class TiltedImportanceSampling(TailSampler):
     precision), one for each conjunction (and each of ``starts`` modes), with their covariances
     inflated a little so that weights stay bounded where the tilt is too narrow; a small share of
     the draws comes from the inputs' own law.
+    Along its tilt every draw is put beyond where the catastrophe begins on its own line, which two
+    evaluations find: a draw costs three.
     Weights are those of the whole mixture, so that the estimate is unbiased whatever the tilts.
 
     The standard error is what the weights show; it lies if the tilts miss a region that matters.
     Two proposals (inflations) that agree are a better sign than one small standard error.
 
     Args:
-        samples: draws, for each component of a mixture.
+        samples: draws, of three evaluations each, for each component of a mixture.
         seed: at least 0; equal seeds give equal draws, from a stream of the method's own.
         inflation: what the tilts' covariances are multiplied by, at least 1.
         starts: from how many laws to look for tilts, as in :class:`~outsample.Tilt`.
@@ -47,7 +53,8 @@ class TiltedImportanceSampling(TailSampler):
 
     Source: importance sampling from an exponential tilt, S. Asmussen and P. W. Glynn,
     "Stochastic Simulation" (2007), chapter VI; mixtures with the balance heuristic, E. Veach and
-    L. J. Guibas (SIGGRAPH 1995).
+    L. J. Guibas (SIGGRAPH 1995); line sampling, P. S. Koutsourelakis et al., Probabilistic
+    Engineering Mechanics 19 (2004).
 
     Example:
         >>> import torch, outsample as ou
@@ -79,15 +86,19 @@ class TiltedImportanceSampling(TailSampler):
             evaluator.law,
             float(self.inflation),
         )
-        draws = evaluator.draws(self.seed)
+        draws, problem = evaluator.draws(self.seed), evaluator.problem
+
+        def score(z: Tensor) -> Tensor:
+            return evaluator.scores(z.to(problem.dtype)).amax(1)
+
         found: list[Tensor] = []
         start = 0
         for rows in evaluator.batches(self.samples):
-            noise = evaluator.normals(rows, draws)
-            z = mixture.drawn(noise.double(), start, self.samples).to(noise.dtype)
+            noise = evaluator.normals(rows, draws).double()
+            z, log_ratio = mixture.advanced(noise, start, self.samples, score)
             start += rows
-            hit = (evaluator.scores(z) > 0).any(1)
-            found.append(mixture.log_weights(z[hit].double()))
+            hit = score(z) > 0
+            found.append(mixture.log_weights(z[hit]) + log_ratio[hit])
         mean = WeightedMean.of(torch.cat(found), self.samples)
         return Part(
             mean.log_value,
@@ -142,12 +153,43 @@ class TiltedMixture:
         edges = [0, *(round(edge) for edge in (self.shares.cumsum(0) * count).tolist())]
         edges[-1] = count
         z = torch.empty_like(noise)
-        for label, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
-            low = max(edges[label] - start, 0)
-            high = min(max(edges[label + 1] - start, low), len(z))
-            if low < high:
-                torch.addmm(mean, noise[low:high], factor.T, out=z[low:high])
+        for label, rows in self._rows(len(noise), start, count):
+            torch.addmm(self.means[label], noise[rows], self.factors[label].T, out=z[rows])
         return z
+
+    def advanced(
+        self, noise: Float64[Tensor, "rows n"], start: int, count: int, score: Score
+    ) -> tuple[Float64[Tensor, "rows n"], Float64[Tensor, " rows"]]:
+        """Draws beyond where ``score`` becomes positive along their tilts.
+
+        Returns them, and the log of what their weights must be multiplied by.
+        """
+        z = torch.empty_like(noise)
+        log_ratio = torch.zeros_like(noise[:, 0])
+        for label, rows in self._rows(len(noise), start, count):
+            mean, factor, own = self.means[label], self.factors[label], noise[rows]
+            along = factor.T @ mean  # the gradient of the tilt, in units of the noise
+            pull = float(along.norm())
+            if pull < _WEAK:
+                torch.addmm(mean, own, factor.T, out=z[rows])
+                continue
+            along /= pull
+            place = own @ along
+            origins = torch.addmm(mean, own - place[:, None] * along, factor.T)
+            direction = factor @ along
+            value, log_ratio[rows] = beyond(origins, direction, place, pull, score)
+            z[rows] = origins.addcmul_(value[:, None], direction)
+        return z, log_ratio
+
+    def _rows(self, rows: int, start: int, count: int) -> Iterator[tuple[int, slice]]:
+        """Which of the ``rows`` that follow ``start`` come from which component."""
+        edges = [0, *(round(edge) for edge in (self.shares.cumsum(0) * count).tolist())]
+        edges[-1] = count
+        for label in range(len(self.means)):
+            low = max(edges[label] - start, 0)
+            high = min(max(edges[label + 1] - start, low), rows)
+            if low < high:
+                yield label, slice(low, high)
 
     def log_weights(self, z: Float64[Tensor, "rows n"]) -> Float64[Tensor, " rows"]:
         """Log of N(0, I) over the mixture, at rows of z."""
