@@ -338,13 +338,15 @@ def _curve_seconds(network: nn.Module, inputs: ou.Gaussian, thresholds: Any) -> 
 
 
 def _affordable(kind: Any, problem: ou.Problem, seconds: float) -> int:
-    """The ``samples`` setting that takes about so many seconds; the best of two tries."""
-    samples = 1000
-    for _ in range(2):
-        took = min(_seconds(kind(samples=samples, seed=5), problem) for _ in range(2))
-        # Subset simulation takes no fewer: 100 for each of ten repetitions.
-        samples = max(1000, int(samples * min(seconds / took, 50)))
-    return samples
+    """The ``samples`` setting that takes about so many seconds, by a line through two settings.
+
+    A part of the time does not depend on it, such as the search for a tilt.
+    """
+    few, many = 1000, 8000
+    took = [min(_seconds(kind(samples=n, seed=5), problem) for _ in range(4)) for n in (few, many)]
+    each = max(took[1] - took[0], 1e-9) / (many - few)
+    # Subset simulation takes no fewer: 100 for each of ten repetitions.
+    return max(few, few + int((seconds - took[0]) / each))
 
 
 def _rms(errors: list[float]) -> float:

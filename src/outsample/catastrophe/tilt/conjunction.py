@@ -89,11 +89,9 @@ def modes_of(
     rule: at a tilt that is a fixed point its own movement is of second order).
     """
     frozen, at = detached(graph), thresholds.detach()
-    like = frozen.affine[0].weight
-    base = TiltedLaw.untilted(like.new_zeros(like.shape[1]))
     with torch.no_grad():
-        starts = (warm,) if isinstance(warm, TiltedLaw) else warm or (base,)
-        found = search(frozen, at, starts, settings)
+        known = (warm,) if isinstance(warm, TiltedLaw) else warm or ()
+        found = search(frozen, at, known, settings)
         refined = [_refined(frozen, at, solution, settings) for solution in found]
     modes = [
         _mode(graph, thresholds, one, *better, settings)

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from outsample.catastrophe.tilt.law import TiltedLaw
-from outsample.catastrophe.tilt.order2 import local, moments
+from outsample.catastrophe.tilt.order2 import Local, local, moments
 from outsample.catastrophe.tilt.solver import Solution, solve
 from outsample.cumulants.activation_step import Closure
 from outsample.networks.graph import Graph
@@ -43,12 +43,21 @@ class Settings:
 def search(
     graph: Graph,
     thresholds: Float64[Tensor, " d"],
-    starts: Sequence[TiltedLaw],
+    warm: Sequence[TiltedLaw],
     settings: Settings,
 ) -> list[Solution]:
-    """Distinct tilts, from ``starts`` and then from where more may lie about the first."""
+    """Distinct tilts of N(0, I), from where more may lie about the first.
+
+    That is sought from N(0, I), or else from the first of the ``warm`` laws, if there are any.
+    """
     how = settings.steps, settings.tolerance
-    found = _unfolded(graph, thresholds, solve(graph, thresholds, starts[0], *how), settings)
+    base = TiltedLaw.untilted(graph.affine[0].weight[0])
+    at_base = local(graph, base.mean, base.covariance)
+    if warm:
+        one = solve(graph, thresholds, warm[0], *how)
+    else:
+        one = solve(graph, thresholds, base, *how, outputs=at_base)
+    found = _unfolded(graph, thresholds, one, settings)
 
     def is_settled(law: TiltedLaw) -> bool:
         least = min(one.law.divergence for one in found)
@@ -56,7 +65,8 @@ def search(
         return known or law.divergence > least + _HOPELESS
 
     first = found[0].law
-    for start in (*starts[1:], *_other_starts(graph, thresholds, first, settings.starts - 1)):
+    others = _other_starts(graph, thresholds, first, at_base, settings.starts - 1)
+    for start in (*warm[1:], *others):
         other = solve(graph, thresholds, start, *how, is_settled)
         if not is_settled(other.law):
             found.append(other)
@@ -87,14 +97,14 @@ def _unfolded(
 
 
 def _other_starts(
-    graph: Graph, thresholds: Tensor, found: TiltedLaw, count: int
+    graph: Graph, thresholds: Tensor, found: TiltedLaw, at_base: Local, count: int
 ) -> Iterator[TiltedLaw]:
     """Where other modes may lie: images of the first one that come near the thresholds.
 
     And ``count`` more, near or not: its mirror image, then ways along the outputs' curvature at 0.
     """
     eye = torch.eye(len(found.mean)).to(found.precision)
-    _, curved = torch.linalg.eigh(local(graph, torch.zeros_like(found.mean), eye).hessian.sum(0))
+    _, curved = torch.linalg.eigh(at_base.hessian.sum(0))
     ways = [
         way
         for way, near in _images(found, curved[:, -1])

@@ -36,6 +36,7 @@ def solve(
     most_steps: int,
     tolerance: float,
     known: Callable[[TiltedLaw], bool] = lambda _: False,
+    outputs: Local | None = None,
 ) -> Solution:
     """The fixed point at order 2: Q is P tilted by the outputs' own quadratic model under Q.
 
@@ -43,12 +44,13 @@ def solve(
     be weighed for its means to reach the thresholds, and goes most of the way to that tilt.  It is
     found when its mean moves by less than ``tolerance``, in its own standard deviations, and its
     covariance by less than twice as much of itself; the search ends early at a law that is
-    ``known``.
+    ``known``.  ``outputs``, if given, are those under the first law.
     """
     law, strength = start, torch.zeros_like(thresholds)
     share, last = _SHARE, math.inf
     for step in range(1, most_steps + 1):
-        outputs = local(graph, law.mean, law.covariance)
+        if step > 1 or outputs is None:
+            outputs = local(graph, law.mean, law.covariance)
         try:
             new, strength = improved(law, outputs, thresholds, strength, share)
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
