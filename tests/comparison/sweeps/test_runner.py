@@ -7,8 +7,9 @@ import sys
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 @pytest.fixture(scope="module", autouse=True)
 def preloaded() -> None:
     """Processes start from a server that has imported what they need."""
-    CONTEXT.set_forkserver_preload(["outsample.comparison.sweeps"])
+    CONTEXT.set_forkserver_preload(["tests.comparison.sweeps.warm"])
 
 
 @contextmanager
@@ -193,57 +194,66 @@ class TestOneProcess:
             assert contents(store) == reference(study())
 
 
-def _drive(path: str) -> None:
-    """The process that is killed: one worker in a thread of it, so that it starts at once."""
-    runner.local_pool = inline  # type: ignore[assignment]
+def _drive(path: str, told: Connection, workers: int) -> None:
+    """The process that is killed; it tells when its store is open, and when it has grown."""
+    if workers == 1:  # a thread starts at once
+        runner.local_pool = inline  # type: ignore[assignment]
+
+    def tell(self: Progress, count: int, failed: int) -> None:
+        told.send("stored")
+
+    Progress.advance = tell
     with Store(path) as store:
-        sweep(study(), store, workers=1, progress=False)
+        told.send("open")
+        sweep(study(), store, workers=workers, progress=False)
 
 
-def _kills(tmp_path: Path, kills: int, drive: Any = _drive, longest: float = 0.5) -> None:
+def _kills(tmp_path: Path, kills: int, workers: int, longest: float) -> None:
     """Kill a sweep at random moments; no cell that it had stored may be gone afterwards."""
     path = tmp_path / "results.duckdb"
     moments = random.Random(0)
+    whole = rounded(reference(study()))
     seen: set[str] = set()
-    rounds = 0
+    halfway = 0
     for i in range(kills):
-        process = CONTEXT.Process(target=drive, args=(str(path),))
+        heard, told = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=_drive, args=(str(path), told, workers))
         process.start()
+        told.close()
+        with suppress(EOFError):  # it has finished
+            for _ in range(moments.randint(1, 6)):
+                heard.recv()
         process.join(moments.uniform(0.0, longest))
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
-        if not path.exists():
-            continue  # it had not come so far
         with Store(path, read_only=True) as store:
             now = store.keys()
             assert seen <= now, f"kill {i} lost {len(seen - now)} cells"
-            whole, count = contents(store), store.count()
-        assert count == len({(row["key"], row["method"]) for row in whole[0]}), "stored twice"
+            found, count = contents(store), store.count()
+        assert count == len({(row["key"], row["method"]) for row in found[0]}), "stored twice"
         seen = now
+        halfway += 0 < len(seen) < study().size
         if len(seen) == study().size:  # finished in spite of all: from the start again
-            rounds += 1
-            assert whole == reference(study())
-            path.unlink()
+            assert rounded(found) == whole
+            path = tmp_path / f"after_{i}.duckdb"
             seen = set()
+    assert halfway > kills // 3
     with Store(path) as store:
         sweep(study(), store, progress=False)
-        assert contents(store) == reference(study())
+        assert rounded(contents(store)) == whole
 
 
 @pytest.mark.usefixtures("here")
-def test_fifty_kills_lose_nothing(tmp_path: Path) -> None:
-    _kills(tmp_path, 50)
-
-
-def _drive_processes(path: str) -> None:
-    with Store(path) as store:
-        sweep(study(), store, workers=2, progress=False)
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_kills_lose_nothing(kills: int, tmp_path: Path) -> None:
+    _kills(tmp_path, kills, workers=1, longest=0.1)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("here")
 def test_kills_of_a_sweep_in_processes_lose_nothing(tmp_path: Path) -> None:
-    _kills(tmp_path, 50, _drive_processes, longest=12.0)
+    _kills(tmp_path, 20, workers=2, longest=0.5)
 
 
 class TestProcesses:
