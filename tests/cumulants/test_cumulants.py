@@ -57,6 +57,7 @@ class TestOrder4Basic(OneHiddenLayer):
 
 class TestOrder4Augmented(OneHiddenLayer):
     estimator = ou.Cumulants(4, "augmented", factored=True)
+    every_entry = False  # basic order 4 has them; here they take ten times as long
 
 
 def problem_of(golden: Golden) -> ou.NetworkMean:
@@ -323,7 +324,9 @@ def test_gradcheck_through_three_layers(order: int, variant: str, factored: bool
     assert len(shapes) == 8
     leaves = [law.mean, torch.linalg.cholesky(law.covariance), *net.parameters()]
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    assert torch.autograd.gradcheck(value, leaves, atol=1e-6)
+    # Along one random direction in each, and closely, for an entry is a small part of that; entry
+    # by entry is what the battery does.
+    assert torch.autograd.gradcheck(value, leaves, atol=1e-6, rtol=1e-5, fast_mode=True)
 
 
 @pytest.mark.filterwarnings("ignore::outsample.NumericalWarning")
