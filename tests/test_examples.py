@@ -112,17 +112,20 @@ def test_its_study_is_read(plugin: Any) -> None:
 
 
 def test_its_study_runs(installed: Path, tmp_path: Path) -> None:
-    store = tmp_path / "plugin.duckdb"
-    document = run(installed, "compare", EXAMPLES / "studies" / "plugin.toml", "-o", store)
+    text = (EXAMPLES / "studies" / "plugin.toml").read_text("utf-8")
+    assert "seeds = 4\n" in text
+    shorter, store = tmp_path / "plugin.toml", tmp_path / "plugin.duckdb"
+    shorter.write_text(text.replace("seeds = 4\n", "seeds = 2\n"), "utf-8")
+    document = run(installed, "compare", shorter, "-o", store, "--workers", 1)
     assert document["failed"] == 0
-    assert document["computed"] == 2 * 4 * (4 + 2)
+    assert document["computed"] == 2 * 2 * (4 + 2)
     for comparison in document["comparisons"]:
         errors = {score["method"]: score["vn_error"] for score in comparison["scores"]}
         assert errors["TaylorMean(2)"] < errors["TaylorMean(1)"]
 
 
 def test_the_principle_is_checked_by_name(installed: Path) -> None:
-    words = ("--epsilon", "1,1/8", "--instances", 6)
+    words = ("--epsilon", "1,1/8", "--instances", 6, "--workers", 1)
     document = run(installed, "msp", "Ripples:roughness=0.5", "TaylorMean", *words)
     statement = document["statements"][0]
     assert statement["variant"] == "no parameters"

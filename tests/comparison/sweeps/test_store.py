@@ -192,11 +192,11 @@ def test_a_folder_that_may_not_be_written_to_is_refused() -> None:
 def _fill(path: str, limit: int, answer: "multiprocessing.Queue[tuple[int, str]]") -> None:
     """Write until a file may not grow any more: what a full disk is to a process."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    added = 0
+    added, more = 0, results()
     with Store(path) as store:
         try:
             while True:
-                store.add(results())
+                store.add(more)
                 added += 1
         except ou.InputError as error:
             answer.put((added, str(error)))

@@ -69,6 +69,9 @@ class WithFunction(Shifted):
     function: Any = None
 
 
+MANY = [Shifted(i / 4000) for i in range(4000)]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -92,7 +95,7 @@ class WithFunction(Shifted):
         ({"seeds": [0.5]}, "seeds holds 0.5"),
         ({"seeds": [2**63]}, "below 2\\*\\*63"),
         ({"seeds": [1, 2, 1]}, "seeds holds 1 2 times"),
-        ({"seeds": range(10_000_000)}, "20000000 cells; expected at most"),
+        ({"seeds": range(4000), "methods": MANY}, "16004000 cells; expected at most"),
         ({"truth_samples": 7}, "truth_samples = 7; expected an even"),
         ({"truth_samples": 0}, "truth_samples = 0"),
         ({"truth_samples": 2.0}, "truth_samples = 2.0"),

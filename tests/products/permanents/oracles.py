@@ -13,14 +13,25 @@ Matrix = NDArray[np.float64]
 
 def terms(matrix: Matrix) -> Iterator[tuple[tuple[int, ...], Fraction]]:
     """All permutations with the products of the entries they pick, without rounding."""
-    n = len(matrix)
-    entries = [[Fraction(float(a)) for a in row] for row in matrix]
-    for x in permutations(range(n)):
-        yield x, math.prod((entries[i][x[i]] for i in range(n)), start=Fraction(1))
+    products, unit = _products(matrix)
+    for x, product in products:
+        yield x, product * unit
 
 
 def permanent(matrix: Matrix) -> Fraction:
-    return sum((weight for _, weight in terms(matrix)), start=Fraction(0))
+    products, unit = _products(matrix)
+    return sum(product for _, product in products) * unit
+
+
+def _products(matrix: Matrix) -> tuple[Iterator[tuple[tuple[int, ...], int]], Fraction]:
+    """The products in whole numbers, which are much faster than fractions, and their unit."""
+    n = len(matrix)
+    fractions = [[Fraction(float(a)) for a in row] for row in matrix]
+    # Denominators of floats are powers of two: the largest is a multiple of every other.
+    scale = max((a.denominator for row in fractions for a in row), default=1)
+    entries = [[int(a * scale) for a in row] for row in fractions]
+    products = ((x, math.prod(entries[i][x[i]] for i in range(n))) for x in permutations(range(n)))
+    return products, Fraction(1, scale**n)
 
 
 def average(matrix: Matrix) -> float:
@@ -29,12 +40,12 @@ def average(matrix: Matrix) -> float:
 
 def marginals(matrix: Matrix) -> Matrix:
     """Probability that a permutation with the weight of its product takes i to j."""
-    n, total = len(matrix), permanent(matrix)
-    found = [[Fraction(0)] * n for _ in range(n)]
-    for x, weight in terms(matrix):
+    n = len(matrix)
+    sums = [[0] * n for _ in range(n)]
+    for x, product in _products(matrix)[0]:
         for i, j in enumerate(x):
-            found[i][j] += weight / total
-    return np.array([[float(p) for p in row] for row in found])
+            sums[i][j] += product
+    return np.array([[float(Fraction(s, sum(row))) for s in row] for row in sums])
 
 
 def projected(matrix: Matrix, degree: int) -> float:

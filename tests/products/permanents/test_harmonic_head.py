@@ -228,7 +228,7 @@ def test_what_is_trusted_is_right() -> None:
     draws = np.random.default_rng(99)
     errors = []
     for n in (9, 12, 15):
-        for _ in range(60):
+        for _ in range(25):
             for p in (0.3, 0.5, 0.7):
                 errors.append(trusted_error((draws.random((n, n)) < p) * 1.0))
             for spread in (0.5, 1.0, 2.0):
