@@ -184,6 +184,10 @@ def _set_torch_state(device: str, state: torch.Tensor) -> None:
 class _RefuseDraws(TorchDispatchMode):
     """Refuses PyTorch operations that draw; sees every operation, whatever called it."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the first operation would load PyTorch's compiler, for seconds
+
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self._watch = watch

@@ -15,10 +15,12 @@ from outsample.networks.graph import Graph
 
 #: Standard deviations within which thresholds are worth a search: at the mirror image of a tilt,
 #: and at its reflections across single axes or along the outputs' curvature.
-_NEAR_MIRROR, _NEAR = 5.5, 3.0
+_NEAR_MIRROR, _NEAR = 5.5, 3.5
 #: How many of the axes that a tilt widens most are reflected across, if its mean is this far from
 #: them: half the squared distance in its own deviations.
 _AXES, _ASIDE = 3, 0.5
+#: Directions in which the outputs curve most at 0, each away from the tilt found.
+_CURVED = 2
 #: A tilt with a precision below this, in one direction, may be the middle of two.
 _STRETCHED = 0.3
 #: Two tilts this far apart (Bhattacharyya, covariances aside) account for different inputs: nearer
@@ -107,7 +109,7 @@ def _other_starts(
     _, curved = torch.linalg.eigh(at_base.hessian.sum(0))
     ways = [
         way
-        for way, near in _images(found, curved[:, -1])
+        for way, near in _images(found, curved[:, -_CURVED:].T)
         if _is_near(graph, thresholds, way, found, near)
     ]
     radius = float(found.mean.norm()) or 1.0
@@ -117,11 +119,11 @@ def _other_starts(
         yield TiltedLaw(way, eye)
 
 
-def _images(law: TiltedLaw, curved: Float64[Tensor, " n"]) -> Iterator[tuple[Tensor, float]]:
+def _images(law: TiltedLaw, curved: Float64[Tensor, "m n"]) -> Iterator[tuple[Tensor, float]]:
     """Images of the tilt's mean, and how near their thresholds must be.
 
     It is mirrored at 0, reflected across the axes along which the tilt is widest, for along these
-    the outputs rise both ways, and turned into the direction in which they curve most at 0.
+    the outputs rise both ways, and turned into the directions in which they curve most at 0.
     """
     mean = law.mean
     radius = float(mean.norm())
@@ -133,7 +135,8 @@ def _images(law: TiltedLaw, curved: Float64[Tensor, " n"]) -> Iterator[tuple[Ten
         if along**2 * float(values[i]) / 2 > _ASIDE:
             yield mean - 2 * along * vectors[:, i], _NEAR
     if radius >= 1.0:
-        yield (-radius if float(curved @ mean) > 0 else radius) * curved, _NEAR
+        for vector in curved:
+            yield (-radius if float(vector @ mean) > 0 else radius) * vector, _NEAR
 
 
 def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:

@@ -270,8 +270,14 @@ def _problem(task: Task) -> Problem:
 
 
 @cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """What every importable package was installed by; it takes a second to list."""
+    return packages_distributions()
+
+
+@cache
 def _package(kind: type) -> str:
     """Where a class is from, with the version: classes of the same name are told apart."""
     top = kind.__module__.partition(".")[0]
-    names = [top] if top == "outsample" else packages_distributions().get(top, [])
+    names = [top] if top == "outsample" else _distributions().get(top, [])
     return f"{top} {package_version(names[0]) if names else None} {kind.__qualname__}"
