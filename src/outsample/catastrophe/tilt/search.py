@@ -13,9 +13,8 @@ from outsample.catastrophe.tilt.solver import Solution, solve
 from outsample.cumulants.activation_step import Closure
 from outsample.networks.graph import Graph
 
-#: Standard deviations within which thresholds are worth a search: at the mirror image of a tilt,
-#: and at its reflections across single axes or along the outputs' curvature.
-_NEAR_MIRROR, _NEAR = 5.5, 3.5
+#: Standard deviations within which thresholds at an image of a tilt are worth a search from there.
+_NEAR = 5.5
 #: How many of the axes that a tilt widens most are reflected across, if its mean is this far from
 #: them: half the squared distance in its own deviations.
 _AXES, _ASIDE = 3, 0.5
@@ -109,8 +108,8 @@ def _other_starts(
     _, curved = torch.linalg.eigh(at_base.hessian.sum(0))
     ways = [
         way
-        for way, near in _images(found, curved[:, -_CURVED:].T)
-        if _is_near(graph, thresholds, way, found, near)
+        for way in _images(found, curved[:, -_CURVED:].T)
+        if _is_near(graph, thresholds, way, found)
     ]
     radius = float(found.mean.norm()) or 1.0
     along = (sign * radius * vector for vector in curved.T.flip(0) for sign in (1.0, -1.0))
@@ -119,8 +118,8 @@ def _other_starts(
         yield TiltedLaw(way, eye)
 
 
-def _images(law: TiltedLaw, curved: Float64[Tensor, "m n"]) -> Iterator[tuple[Tensor, float]]:
-    """Images of the tilt's mean, and how near their thresholds must be.
+def _images(law: TiltedLaw, curved: Float64[Tensor, "m n"]) -> Iterator[Tensor]:
+    """Images of the tilt's mean.
 
     It is mirrored at 0, reflected across the axes along which the tilt is widest, for along these
     the outputs rise both ways, and turned into the directions in which they curve most at 0.
@@ -128,15 +127,15 @@ def _images(law: TiltedLaw, curved: Float64[Tensor, "m n"]) -> Iterator[tuple[Te
     mean = law.mean
     radius = float(mean.norm())
     if radius >= 1.0:
-        yield -mean, _NEAR_MIRROR
+        yield -mean
     values, vectors = law.axes
     for i in range(min(_AXES, len(mean))):
         along = float(vectors[:, i] @ mean)
         if along**2 * float(values[i]) / 2 > _ASIDE:
-            yield mean - 2 * along * vectors[:, i], _NEAR
+            yield mean - 2 * along * vectors[:, i]
     if radius >= 1.0:
         for vector in curved:
-            yield (-radius if float(vector @ mean) > 0 else radius) * vector, _NEAR
+            yield (-radius if float(vector @ mean) > 0 else radius) * vector
 
 
 def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
@@ -145,8 +144,8 @@ def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
     return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
 
 
-def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw, near: float) -> bool:
-    """Whether inputs about ``mean`` come as ``near`` to all thresholds."""
+def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw) -> bool:
+    """Whether inputs about ``mean`` come near to all thresholds."""
     outputs, covariance = moments(graph, mean, law.covariance)
     away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
-    return float(away.max()) < near
+    return float(away.max()) < _NEAR
