@@ -106,11 +106,8 @@ def _other_starts(
     """
     eye = torch.eye(len(found.mean)).to(found.precision)
     _, curved = torch.linalg.eigh(at_base.hessian.sum(0))
-    ways = [
-        way
-        for way in _images(found, curved[:, -_CURVED:].T)
-        if _is_near(graph, thresholds, way, found)
-    ]
+    images = torch.stack([*_images(found, curved[:, -_CURVED:].T)])
+    ways = [*images[_are_near(graph, thresholds, images, found)]]
     radius = float(found.mean.norm()) or 1.0
     along = (sign * radius * vector for vector in curved.T.flip(0) for sign in (1.0, -1.0))
     ways += [-found.mean, *along][:count]
@@ -125,17 +122,15 @@ def _images(law: TiltedLaw, curved: Float64[Tensor, "m n"]) -> Iterator[Tensor]:
     the outputs rise both ways, and turned into the directions in which they curve most at 0.
     """
     mean = law.mean
-    radius = float(mean.norm())
-    if radius >= 1.0:
-        yield -mean
+    yield -mean
     values, vectors = law.axes
     for i in range(min(_AXES, len(mean))):
         along = float(vectors[:, i] @ mean)
         if along**2 * float(values[i]) / 2 > _ASIDE:
             yield mean - 2 * along * vectors[:, i]
-    if radius >= 1.0:
-        for vector in curved:
-            yield (-radius if float(vector @ mean) > 0 else radius) * vector
+    radius = float(mean.norm())
+    for vector in curved:
+        yield (-radius if float(vector @ mean) > 0 else radius) * vector
 
 
 def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
@@ -144,8 +139,16 @@ def _apart(one: TiltedLaw, other: TiltedLaw) -> bool:
     return float(gap @ torch.linalg.solve(spread, gap)) / 8 > _APART
 
 
-def _is_near(graph: Graph, thresholds: Tensor, mean: Tensor, law: TiltedLaw) -> bool:
-    """Whether inputs about ``mean`` come near to all thresholds."""
-    outputs, covariance = moments(graph, mean, law.covariance)
-    away = (thresholds - outputs) / covariance.diagonal().clamp_min(1e-300).sqrt()
-    return float(away.max()) < _NEAR
+def _are_near(
+    graph: Graph, thresholds: Tensor, images: Float64[Tensor, "m n"], law: TiltedLaw
+) -> Tensor:
+    """Whether inputs about each of the images come near to all thresholds, shape (m,).
+
+    What the law's spread does to the outputs there is taken to be what it does at its own mean.
+    """
+    if float(law.mean.norm()) < 1.0:
+        return torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    outputs, covariance = moments(graph, law.mean, law.covariance)
+    there = graph(images) + (outputs - graph(law.mean[None]))
+    away = (thresholds - there) / covariance.diagonal().clamp_min(1e-300).sqrt()
+    return away.amax(1) < _NEAR
