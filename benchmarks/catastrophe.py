@@ -342,9 +342,9 @@ def _affordable(kind: Any, problem: ou.Problem, seconds: float) -> int:
 
     A part of the time does not depend on it, such as the search for a tilt.
     """
-    few, many = 1000, 8000
+    few, many = 1000, 20_000
     took = [min(_seconds(kind(samples=n, seed=5), problem) for _ in range(4)) for n in (few, many)]
-    each = max(took[1] - took[0], 1e-9) / (many - few)
+    each = max(took[1] - took[0], 0.2 * took[1]) / (many - few)  # whatever the noise of timing
     # Subset simulation takes no fewer: 100 for each of ten repetitions.
     return max(few, few + int((seconds - took[0]) / each))
 
