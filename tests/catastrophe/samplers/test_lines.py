@@ -56,6 +56,21 @@ def test_no_bias_wherever_the_edge_is(name: str) -> None:
     assert error <= 0.15 * exact
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 9])
+def test_no_bias_of_few_rows(rows: int) -> None:
+    """Of few rows more than one in eight stay where they were."""
+    origins, direction, own = _rows(1800)
+    shift = 2 * direction
+    weights: list[Tensor] = []
+    for some, place in zip((origins + shift).split(rows), own.split(rows), strict=True):
+        found = beyond(some, direction, place, 2.0, lambda x: x[:, 1] - 2)
+        hit = some[:, 1] + found.value > 2
+        weights.append((found.log_ratio - 2 * found.value - 2).exp() * hit)
+    all_of_them = torch.cat(weights)
+    error = float(all_of_them.std()) / math.sqrt(len(own))
+    assert abs(float(all_of_them.mean()) - stats.norm.sf(2)) < 4 * error
+
+
 def test_fewer_draws_for_the_same_error_as_without_lines() -> None:
     """Six deviations out, a draw from the tilt alone has a relative variance of about 7."""
     net = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64).requires_grad_(False)

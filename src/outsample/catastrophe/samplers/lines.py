@@ -37,7 +37,7 @@ def beyond(
     pull: float,
     score: Score,
 ) -> Positions:
-    """Positions along ``direction`` from ``origins``, drawn where the weights are.
+    """Positions along ``direction`` from ``origins``, drawn where the weights are; shape (rows,).
 
     Under the tilt a position is a standard normal, ``own``; its weight falls off like
     exp(-pull · s) beyond the place where ``score`` becomes positive, and is zero before.  Two
@@ -53,9 +53,11 @@ def beyond(
     rate = (depth + (depth.square() + 4).sqrt()) / 2
     value = begin - torch.special.log_ndtr(own) / rate
     value[::_STAY] = own[::_STAY]
+    stay = len(own[::_STAY]) / len(own)  # of few rows it is more than one in _STAY
     normal = -0.5 * value.square() - 0.5 * math.log(2 * math.pi)
     exponential = torch.where(value > begin, rate.log() - rate * (value - begin), -torch.inf)
-    drawn = torch.logaddexp(exponential + math.log1p(-1 / _STAY), normal - math.log(_STAY))
+    move = math.log1p(-stay) if stay < 1 else -math.inf
+    drawn = torch.logaddexp(exponential + move, normal + math.log(stay))
     return Positions(value, normal - drawn)
 
 
